@@ -1,0 +1,11 @@
+//! Text in, samples out: everything that computes speech. Async code never computes here: one thread owns one device, and
+//! `EngineHandle` is the bounded mailbox in front of those threads.
+//!
+//! This crate may not know rows, blobs, HTTP or jobs. It is the only place that may name candle.
+
+pub mod builtin;
+pub mod handle;
+#[cfg(debug_assertions)]
+pub mod scripted;
+pub mod speech;
+pub mod text;

@@ -1,0 +1,180 @@
+//! Blobs: audio and other large bytes, named by [`BlobKey`] and by nothing else, kept by `object_store`.
+//!
+//! A put returns when the bytes are on the disk (fsync of file and folder) or acknowledged by the remote store. Keys are made of ids only,
+//! so that a job that runs twice writes the same blob twice. This file may not know rows.
+
+use std::fmt;
+use std::io::SeekFrom;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use uuid::Uuid;
+
+use crate::StorageError;
+
+/// S3 wants parts of at least 5 MiB.
+const PART_BYTES: usize = 8 * 1024 * 1024;
+const PARTS_IN_FLIGHT: usize = 2;
+
+/// The only way to name a blob. Ids are parsed types, so no user text can become part of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BlobKey {
+    /// 24 kHz mono WAV of one take of one chunk.
+    Chunk { generation_id: Uuid, index: u32, take: u32 },
+    /// A merged file; `render_id` is the id of the job that made it.
+    Render { generation_id: Uuid, render_id: Uuid, part: RenderPart },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RenderPart {
+    Wav,
+    Srt,
+    Vtt,
+    Peaks,
+}
+
+impl RenderPart {
+    fn file_ending(self) -> &'static str {
+        match self {
+            Self::Wav => "wav",
+            Self::Srt => "srt",
+            Self::Vtt => "vtt",
+            Self::Peaks => "peaks",
+        }
+    }
+}
+
+impl BlobKey {
+    /// All blobs of a generation lie below this one prefix.
+    pub fn generation_prefix(generation_id: Uuid) -> String {
+        format!("generations/{generation_id}")
+    }
+}
+
+impl fmt::Display for BlobKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Chunk { generation_id, index, take } => {
+                write!(f, "{}/chunks/{index:06}-{take}.wav", Self::generation_prefix(*generation_id))
+            }
+            Self::Render { generation_id, render_id, part } => {
+                write!(f, "{}/renders/{render_id}.{}", Self::generation_prefix(*generation_id), part.file_ending())
+            }
+        }
+    }
+}
+
+/// What is known of a blob once it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBlob {
+    pub sha256: String,
+    pub size_bytes: u64,
+}
+
+#[derive(Clone)]
+pub struct Blobs {
+    store: Arc<dyn ObjectStore>,
+}
+
+impl fmt::Debug for Blobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Blobs({})", self.store)
+    }
+}
+
+impl Blobs {
+    /// A folder of this machine, every write synced: `object_store` does not do that by itself.
+    pub fn open_local(folder: &Path) -> Result<Self, StorageError> {
+        let store = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true).with_automatic_cleanup(true);
+        Ok(Self { store: Arc::new(store) })
+    }
+
+    /// Any other store: S3, or one that fails on purpose.
+    pub fn with_store(store: Arc<dyn ObjectStore>) -> Self {
+        Self { store }
+    }
+
+    pub async fn put(&self, key: BlobKey, bytes: Bytes) -> Result<StoredBlob, StorageError> {
+        let stored = StoredBlob { sha256: hex::encode(Sha256::digest(&bytes)), size_bytes: bytes.len() as u64 };
+        self.store.put(&path_of(key)?, bytes.into()).await?;
+        Ok(stored)
+    }
+
+    /// Sends a file of any size in parts: memory stays flat.
+    pub async fn put_file(&self, key: BlobKey, file: &Path) -> Result<StoredBlob, StorageError> {
+        let mut reader = tokio::fs::File::open(file).await?;
+        reader.seek(SeekFrom::Start(0)).await?;
+        let upload = self.store.put_multipart(&path_of(key)?).await?;
+        let mut parts = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+        let mut hash = Sha256::new();
+        let mut size_bytes = 0;
+        let mut block = vec![0; 256 * 1024];
+        loop {
+            let read = reader.read(&mut block).await?;
+            if read == 0 {
+                break;
+            }
+            hash.update(&block[..read]);
+            size_bytes += read as u64;
+            parts.wait_for_capacity(PARTS_IN_FLIGHT).await?;
+            parts.write(&block[..read]);
+        }
+        parts.finish().await?;
+        Ok(StoredBlob { sha256: hex::encode(hash.finalize()), size_bytes })
+    }
+
+    /// The whole blob: only for what is known to be small, such as a chunk.
+    pub async fn get(&self, key: BlobKey) -> Result<Bytes, StorageError> {
+        Ok(self.store.get(&path_of(key)?).await?.bytes().await?)
+    }
+
+    pub async fn size_bytes(&self, key: BlobKey) -> Result<u64, StorageError> {
+        Ok(self.store.head(&path_of(key)?).await?.size)
+    }
+
+    /// The bytes of `range` (end excluded) as they arrive.
+    pub async fn stream(&self, key: BlobKey, range: Range<u64>) -> Result<BoxStream<'static, Result<Bytes, StorageError>>, StorageError> {
+        if range.is_empty() {
+            return Ok(futures::stream::empty().boxed());
+        }
+        let options = object_store::GetOptions { range: Some(range.into()), ..Default::default() };
+        let result = self.store.get_opts(&path_of(key)?, options).await?;
+        Ok(result.into_stream().map_err(StorageError::from).boxed())
+    }
+
+    /// Nothing happens where there is no such blob: the caller wants it gone, and it is.
+    pub async fn delete(&self, key: BlobKey) -> Result<(), StorageError> {
+        match self.store.delete(&path_of(key)?).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Deletes every blob of a generation; call it after the rows are gone. Returns how many there were.
+    pub async fn delete_generation(&self, generation_id: Uuid) -> Result<u64, StorageError> {
+        let prefix = ObjectPath::from(BlobKey::generation_prefix(generation_id));
+        let mut listed = self.store.list(Some(&prefix));
+        let mut deleted = 0;
+        while let Some(meta) = listed.try_next().await? {
+            match self.store.delete(&meta.location).await {
+                Ok(()) => deleted += 1,
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(deleted)
+    }
+}
+
+fn path_of(key: BlobKey) -> Result<ObjectPath, StorageError> {
+    ObjectPath::parse(key.to_string()).map_err(|error| StorageError::Internal(error.to_string()))
+}

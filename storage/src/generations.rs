@@ -1,0 +1,298 @@
+//! Rows of generations: what a person asked to hear, and how far it has come. This file may not know how a chunk is spoken or merged.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sqlx::any::AnyRow;
+use sqlx::{AnyPool, QueryBuilder, Row};
+use uuid::Uuid;
+
+use crate::StorageError;
+use crate::rows::{Tx, parse_uuid};
+
+/// The contract's job statuses. `loading_model` is shown while a neural model loads and is never stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GenerationStatus {
+    Queued,
+    Running,
+    Merging,
+    Completed,
+    Failed,
+    Cancelled,
+    /// Found unfinished after a crash; goes on by itself.
+    Interrupted,
+}
+
+impl GenerationStatus {
+    pub const ALL: [Self; 7] =
+        [Self::Queued, Self::Running, Self::Merging, Self::Completed, Self::Failed, Self::Cancelled, Self::Interrupted];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Merging => "merging",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl fmt::Display for GenerationStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for GenerationStatus {
+    type Err = StorageError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|status| status.as_str() == text)
+            .ok_or_else(|| StorageError::Malformed(format!("generation status {text}")))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generation {
+    pub id: Uuid,
+    pub owner_id: String,
+    /// The contract's type, such as `generate.clone_chunked`.
+    pub kind: String,
+    pub status: GenerationStatus,
+    pub title: Option<String>,
+    pub text: String,
+    /// The one voice of the request; `None` where chunks have their own.
+    pub voice_id: Option<String>,
+    pub voice_name: Option<String>,
+    pub language: String,
+    /// JSON of the options, as the jobs crate writes them.
+    pub params: String,
+    /// JSON: each voice as it was when the request was accepted, so that editing a voice changes no running job.
+    pub voices: String,
+    /// JSON that the caller gave and gets back.
+    pub metadata: Option<String>,
+    pub priority: i64,
+    pub chunks_total: i64,
+    pub chunks_done: i64,
+    /// How often it was started: 1, and one more for each crash survived.
+    pub attempt: i64,
+    pub cancel_requested: bool,
+    /// JSON `{code, detail}`.
+    pub error: Option<String>,
+    pub result: Option<String>,
+    pub created_at_ms: i64,
+    pub started_at_ms: Option<i64>,
+    pub finished_at_ms: Option<i64>,
+    pub traceparent: Option<String>,
+    pub tracestate: Option<String>,
+}
+
+const COLUMNS: &str = "id, owner_id, kind, status, title, text, voice_id, voice_name, language, params, voices, metadata, priority, \
+     chunks_total, chunks_done, attempt, cancel_requested, error, result, created_at_ms, started_at_ms, finished_at_ms, traceparent, tracestate";
+
+pub async fn insert(tx: &mut Tx, generation: &Generation) -> Result<(), StorageError> {
+    sqlx::query(
+        "INSERT INTO generations (id, owner_id, kind, status, title, text, voice_id, voice_name, language, params, voices, metadata, \
+         priority, chunks_total, chunks_done, attempt, cancel_requested, created_at_ms, traceparent, tracestate) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0, $17, $18, $19)",
+    )
+    .bind(generation.id.to_string())
+    .bind(&generation.owner_id)
+    .bind(&generation.kind)
+    .bind(generation.status.as_str())
+    .bind(generation.title.as_deref())
+    .bind(&generation.text)
+    .bind(generation.voice_id.as_deref())
+    .bind(generation.voice_name.as_deref())
+    .bind(&generation.language)
+    .bind(&generation.params)
+    .bind(&generation.voices)
+    .bind(generation.metadata.as_deref())
+    .bind(generation.priority)
+    .bind(generation.chunks_total)
+    .bind(generation.chunks_done)
+    .bind(generation.attempt)
+    .bind(generation.created_at_ms)
+    .bind(generation.traceparent.as_deref())
+    .bind(generation.tracestate.as_deref())
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}
+
+pub async fn find(pool: &AnyPool, id: Uuid) -> Result<Option<Generation>, StorageError> {
+    let row = select_by_id(id).build().fetch_optional(pool).await?;
+    row.as_ref().map(of_row).transpose()
+}
+
+/// The row as the transaction sees it.
+pub async fn find_in(tx: &mut Tx, id: Uuid) -> Result<Option<Generation>, StorageError> {
+    let row = select_by_id(id).build().fetch_optional(tx.connection()).await?;
+    row.as_ref().map(of_row).transpose()
+}
+
+fn select_by_id(id: Uuid) -> QueryBuilder<sqlx::Any> {
+    let mut query = QueryBuilder::new("SELECT ");
+    query.push(COLUMNS).push(" FROM generations WHERE id = ").push_bind(id.to_string());
+    query
+}
+
+/// What a list of generations is narrowed by.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GenerationFilter {
+    pub owner_id: String,
+    pub kind: Option<String>,
+    pub status: Option<GenerationStatus>,
+    pub voice_id: Option<String>,
+    /// Case-insensitive part of title or text.
+    pub contains: Option<String>,
+    pub from_ms: Option<i64>,
+    pub to_ms: Option<i64>,
+    /// Only open ones: not completed, failed or cancelled.
+    pub open: bool,
+}
+
+impl GenerationFilter {
+    pub fn of_owner(owner_id: impl Into<String>) -> Self {
+        Self { owner_id: owner_id.into(), ..Self::default() }
+    }
+
+    fn push_where(&self, query: &mut QueryBuilder<sqlx::Any>) {
+        query.push(" WHERE owner_id = ").push_bind(self.owner_id.clone());
+        if let Some(kind) = &self.kind {
+            query.push(" AND kind = ").push_bind(kind.clone());
+        }
+        if let Some(status) = self.status {
+            query.push(" AND status = ").push_bind(status.as_str());
+        }
+        if let Some(voice_id) = &self.voice_id {
+            query.push(" AND voice_id = ").push_bind(voice_id.clone());
+        }
+        if let Some(part) = &self.contains {
+            let pattern = like_pattern(part);
+            query.push(" AND (LOWER(text) LIKE ").push_bind(pattern.clone());
+            query.push(" ESCAPE '\\' OR LOWER(COALESCE(title, '')) LIKE ").push_bind(pattern).push(" ESCAPE '\\')");
+        }
+        if let Some(from_ms) = self.from_ms {
+            query.push(" AND created_at_ms >= ").push_bind(from_ms);
+        }
+        if let Some(to_ms) = self.to_ms {
+            query.push(" AND created_at_ms <= ").push_bind(to_ms);
+        }
+        if self.open {
+            query.push(" AND status IN ('queued', 'running', 'merging', 'interrupted')");
+        }
+    }
+}
+
+fn like_pattern(part: &str) -> String {
+    let escaped = part.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    format!("%{escaped}%")
+}
+
+/// Newest first; `before` is the id of the last row of the page before (ids are UUIDv7, so their order is the order of time).
+pub async fn list(pool: &AnyPool, filter: &GenerationFilter, before: Option<Uuid>, limit: u32) -> Result<Vec<Generation>, StorageError> {
+    let mut query = QueryBuilder::new("SELECT ");
+    query.push(COLUMNS).push(" FROM generations");
+    filter.push_where(&mut query);
+    if let Some(before) = before {
+        query.push(" AND id < ").push_bind(before.to_string());
+    }
+    query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+    query.build().fetch_all(pool).await?.iter().map(of_row).collect()
+}
+
+pub async fn count(pool: &AnyPool, filter: &GenerationFilter) -> Result<i64, StorageError> {
+    let mut query = QueryBuilder::new("SELECT COUNT(*) FROM generations");
+    filter.push_where(&mut query);
+    Ok(query.build_query_scalar().fetch_one(pool).await?)
+}
+
+/// Moves a generation from one of the `from` statuses to `to`; false when it was in none of them.
+pub async fn transition(tx: &mut Tx, id: Uuid, from: &[GenerationStatus], to: GenerationStatus, now_ms: i64) -> Result<bool, StorageError> {
+    let mut query = QueryBuilder::new("UPDATE generations SET status = ");
+    query.push_bind(to.as_str());
+    if matches!(to, GenerationStatus::Running) {
+        query.push(", started_at_ms = COALESCE(started_at_ms, ").push_bind(now_ms).push("), attempt = attempt + 1");
+    }
+    if to.is_final() {
+        query.push(", finished_at_ms = ").push_bind(now_ms);
+    } else {
+        query.push(", finished_at_ms = NULL");
+    }
+    query.push(" WHERE id = ").push_bind(id.to_string()).push(" AND status IN (");
+    let mut statuses = query.separated(", ");
+    for status in from {
+        statuses.push_bind(status.as_str());
+    }
+    query.push(")");
+    Ok(query.build().execute(tx.connection()).await?.rows_affected() == 1)
+}
+
+pub async fn set_error(tx: &mut Tx, id: Uuid, error: Option<&str>) -> Result<(), StorageError> {
+    set(tx, "UPDATE generations SET error = $2 WHERE id = $1", id, error).await
+}
+
+pub async fn set_result(tx: &mut Tx, id: Uuid, result: Option<&str>) -> Result<(), StorageError> {
+    set(tx, "UPDATE generations SET result = $2 WHERE id = $1", id, result).await
+}
+
+async fn set(tx: &mut Tx, sql: &'static str, id: Uuid, value: Option<&str>) -> Result<(), StorageError> {
+    sqlx::query(sql).bind(id.to_string()).bind(value).execute(tx.connection()).await?;
+    Ok(())
+}
+
+pub async fn request_cancel(tx: &mut Tx, id: Uuid) -> Result<(), StorageError> {
+    sqlx::query("UPDATE generations SET cancel_requested = 1 WHERE id = $1").bind(id.to_string()).execute(tx.connection()).await?;
+    Ok(())
+}
+
+/// To be called in the transaction that completes a chunk, only when that chunk was not complete before: a job that runs twice counts once.
+/// Returns (done, total).
+pub async fn count_chunk_done(tx: &mut Tx, id: Uuid) -> Result<(i64, i64), StorageError> {
+    let row = sqlx::query("UPDATE generations SET chunks_done = chunks_done + 1 WHERE id = $1 RETURNING chunks_done, chunks_total")
+        .bind(id.to_string())
+        .fetch_one(tx.connection())
+        .await?;
+    Ok((row.try_get("chunks_done")?, row.try_get("chunks_total")?))
+}
+
+pub(crate) fn of_row(row: &AnyRow) -> Result<Generation, StorageError> {
+    let id: String = row.try_get("id")?;
+    let status: String = row.try_get("status")?;
+    Ok(Generation {
+        id: parse_uuid(&id)?,
+        owner_id: row.try_get("owner_id")?,
+        kind: row.try_get("kind")?,
+        status: status.parse()?,
+        title: row.try_get("title")?,
+        text: row.try_get("text")?,
+        voice_id: row.try_get("voice_id")?,
+        voice_name: row.try_get("voice_name")?,
+        language: row.try_get("language")?,
+        params: row.try_get("params")?,
+        voices: row.try_get("voices")?,
+        metadata: row.try_get("metadata")?,
+        priority: row.try_get("priority")?,
+        chunks_total: row.try_get("chunks_total")?,
+        chunks_done: row.try_get("chunks_done")?,
+        attempt: row.try_get("attempt")?,
+        cancel_requested: row.try_get::<i64, _>("cancel_requested")? != 0,
+        error: row.try_get("error")?,
+        result: row.try_get("result")?,
+        created_at_ms: row.try_get("created_at_ms")?,
+        started_at_ms: row.try_get("started_at_ms")?,
+        finished_at_ms: row.try_get("finished_at_ms")?,
+        traceparent: row.try_get("traceparent")?,
+        tracestate: row.try_get("tracestate")?,
+    })
+}

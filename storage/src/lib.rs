@@ -1,0 +1,28 @@
+//! Rows and blobs: everything that must survive a power cut. Rows (SQLite or Postgres, one SQL text) are the truth; a blob is written and
+//! synced before the row that names it, and a row goes before its blob.
+//!
+//! This crate is the only place that holds SQL and the only one that names a file of the data folder. It may not know HTTP, engines or what
+//! a job does; it only knows what a job's row looks like.
+
+pub mod api_keys;
+pub mod blobs;
+pub mod chunks;
+pub mod data_folder;
+pub mod error;
+pub mod events;
+pub mod filesystem;
+pub mod generations;
+pub mod jobs;
+pub mod renders;
+pub mod rows;
+
+pub use blobs::{BlobKey, Blobs};
+pub use error::StorageError;
+pub use rows::{Rows, Tx};
+
+/// Both halves, opened together.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    pub rows: Rows,
+    pub blobs: Blobs,
+}

@@ -1,0 +1,245 @@
+//! The database: one write connection, a pool of readers, transactions, and the signals that tell sleepers what a commit changed.
+//!
+//! The same SQL text runs on SQLite and Postgres through sqlx's `Any` driver; what differs between them sits in [`Dialect`]. This file may
+//! not know any table but `counters`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::any::AnyPoolOptions;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row, SqlSafeStr};
+use tokio::sync::watch;
+
+use crate::StorageError;
+
+/// SQLite before this one can corrupt a database in WAL mode.
+const SQLITE_VERSION_MIN: [u32; 3] = [3, 51, 3];
+
+#[derive(Debug, Clone)]
+pub struct RowsConfig {
+    /// `sqlite:///path/to/file?mode=rwc` or `postgres://...`.
+    pub database_url: String,
+    pub readers_max: u32,
+    /// How long a call waits for a connection of the pool.
+    pub acquire_timeout_ms: u64,
+    /// How long SQLite waits for another process' lock.
+    pub busy_timeout_ms: u64,
+}
+
+impl RowsConfig {
+    pub fn new(database_url: impl Into<String>) -> Self {
+        Self { database_url: database_url.into(), readers_max: 4, acquire_timeout_ms: 30_000, busy_timeout_ms: 10_000 }
+    }
+}
+
+/// Where the two databases differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+impl Dialect {
+    fn of_url(url: &str) -> Result<Self, StorageError> {
+        match url.split(':').next() {
+            Some("sqlite") => Ok(Self::Sqlite),
+            Some("postgres" | "postgresql") => Ok(Self::Postgres),
+            _ => Err(StorageError::DataFolder("database_url must start with sqlite: or postgres:".into())),
+        }
+    }
+
+    /// SQLite's plain BEGIN takes the write lock at the first write and can then fail in the middle; IMMEDIATE takes it at once.
+    fn begin(self) -> &'static str {
+        match self {
+            Self::Sqlite => "BEGIN IMMEDIATE",
+            Self::Postgres => "BEGIN",
+        }
+    }
+}
+
+/// What a committed transaction changed. A signal carries no data: whoever wakes reads the rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Changed {
+    jobs: bool,
+    events: bool,
+}
+
+#[derive(Debug)]
+struct Signals {
+    jobs: watch::Sender<u64>,
+    events: watch::Sender<u64>,
+}
+
+impl Signals {
+    fn raise(&self, changed: Changed) {
+        if changed.jobs {
+            self.jobs.send_modify(|n| *n = n.wrapping_add(1));
+        }
+        if changed.events {
+            self.events.send_modify(|n| *n = n.wrapping_add(1));
+        }
+    }
+}
+
+/// The handle to the database; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    writer: AnyPool,
+    readers: AnyPool,
+    dialect: Dialect,
+    database_url: Arc<str>,
+    signals: Arc<Signals>,
+}
+
+impl Rows {
+    /// Connects and brings the schema up to date.
+    pub async fn open(config: &RowsConfig) -> Result<Self, StorageError> {
+        sqlx::any::install_default_drivers();
+        let dialect = Dialect::of_url(&config.database_url)?;
+        // With several write connections SQLite's waiters poll and starve each other; one connection is a fair queue.
+        let writers = if dialect == Dialect::Sqlite { 1 } else { config.readers_max };
+        let writer = connect(config, dialect, writers).await?;
+        if dialect == Dialect::Sqlite {
+            check_sqlite_version(&writer).await?;
+        }
+        migrator()?.run(&writer).await.map_err(|error| StorageError::Internal(format!("migrate: {error}")))?;
+        let readers = connect(config, dialect, config.readers_max).await?;
+        let signals = Arc::new(Signals { jobs: watch::Sender::new(0), events: watch::Sender::new(0) });
+        Ok(Self { writer, readers, dialect, database_url: config.database_url.as_str().into(), signals })
+    }
+
+    /// A second handle with connections of its own (for a runtime of its own), sharing the signals.
+    pub async fn reopen_single(&self, busy_timeout_ms: u64) -> Result<Self, StorageError> {
+        let config = RowsConfig { busy_timeout_ms, readers_max: 1, ..RowsConfig::new(&*self.database_url) };
+        let writer = connect(&config, self.dialect, 1).await?;
+        Ok(Self { readers: writer.clone(), writer, ..self.clone() })
+    }
+
+    /// Starts a write transaction. On SQLite it has the write lock from here on: only rows may be touched until it ends.
+    pub async fn begin(&self) -> Result<Tx, StorageError> {
+        let inner = self.writer.begin_with(self.dialect.begin()).await?;
+        Ok(Tx { inner, changed: Changed::default(), signals: self.signals.clone() })
+    }
+
+    /// Connections for reads outside a transaction.
+    pub fn read(&self) -> &AnyPool {
+        &self.readers
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Changes whenever a job may have become claimable, in this process.
+    pub fn jobs_changed(&self) -> watch::Receiver<u64> {
+        self.signals.jobs.subscribe()
+    }
+
+    /// Changes whenever an event was stored, in this process.
+    pub fn events_changed(&self) -> watch::Receiver<u64> {
+        self.signals.events.subscribe()
+    }
+
+    /// One round trip; an error means that the database does not answer.
+    pub async fn ping(&self) -> Result<(), StorageError> {
+        sqlx::query("SELECT 1").execute(&self.readers).await?;
+        Ok(())
+    }
+
+    /// SQLite's own check of its file; no rows wrong gives an empty list.
+    pub async fn quick_check(&self) -> Result<Vec<String>, StorageError> {
+        if self.dialect != Dialect::Sqlite {
+            return Ok(Vec::new());
+        }
+        let rows = sqlx::query("PRAGMA quick_check(20)").fetch_all(&self.readers).await?;
+        let lines = rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<Vec<_>, _>>()?;
+        Ok(lines.into_iter().filter(|line| line != "ok").collect())
+    }
+
+    /// Lets running statements end and closes the files; a WAL is checkpointed by the last connection.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+async fn connect(config: &RowsConfig, dialect: Dialect, connections: u32) -> Result<AnyPool, StorageError> {
+    let busy_timeout_ms = config.busy_timeout_ms;
+    AnyPoolOptions::new()
+        .max_connections(connections.max(1))
+        .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
+        .test_before_acquire(dialect == Dialect::Postgres)
+        .after_connect(move |connection, _| Box::pin(prepare_connection(connection, dialect, busy_timeout_ms)))
+        .connect(&config.database_url)
+        .await
+        .map_err(StorageError::from)
+}
+
+/// Set on every connection, since SQLite keeps all but the journal mode with the connection and not with the file.
+async fn prepare_connection(connection: &mut AnyConnection, dialect: Dialect, busy_timeout_ms: u64) -> Result<(), sqlx::Error> {
+    if dialect == Dialect::Sqlite {
+        let pragmas = format!(
+            "PRAGMA busy_timeout = {busy_timeout_ms}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+             PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 1000; PRAGMA cache_size = -16384"
+        );
+        for pragma in pragmas.split("; ") {
+            sqlx::query(AssertSqlSafe(pragma)).execute(&mut *connection).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn check_sqlite_version(pool: &AnyPool) -> Result<(), StorageError> {
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(pool).await?;
+    let numbers: Vec<u32> = version.split('.').map(|part| part.parse().unwrap_or(0)).collect();
+    if numbers.as_slice() < SQLITE_VERSION_MIN.as_slice() {
+        return Err(StorageError::DataFolder(format!("SQLite {version} can corrupt a WAL database: 3.51.3 or newer is needed")));
+    }
+    Ok(())
+}
+
+/// Forward only: a file that was released is never edited, a change is a new file.
+const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "main job", include_str!("../../migrations/0001_main_job.sql"))];
+
+fn migrator() -> Result<Migrator, StorageError> {
+    let migrations = MIGRATIONS
+        .iter()
+        .map(|&(version, name, sql)| Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false))
+        .collect();
+    Ok(Migrator::with_migrations(migrations))
+}
+
+/// A write transaction. Dropped without [`Tx::commit`] it changes nothing.
+#[derive(Debug)]
+pub struct Tx {
+    inner: sqlx::Transaction<'static, Any>,
+    changed: Changed,
+    signals: Arc<Signals>,
+}
+
+impl Tx {
+    pub(crate) fn connection(&mut self) -> &mut AnyConnection {
+        &mut self.inner
+    }
+
+    /// To be called by whoever makes a job claimable in this transaction.
+    pub(crate) fn wakes_jobs(&mut self) {
+        self.changed.jobs = true;
+    }
+
+    pub(crate) fn wakes_events(&mut self) {
+        self.changed.events = true;
+    }
+
+    /// Makes everything durable, then wakes those who wait for it.
+    pub async fn commit(self) -> Result<(), StorageError> {
+        self.inner.commit().await?;
+        self.signals.raise(self.changed);
+        Ok(())
+    }
+}
+
+pub(crate) fn parse_uuid(text: &str) -> Result<uuid::Uuid, StorageError> {
+    uuid::Uuid::parse_str(text).map_err(|_| StorageError::Malformed(format!("not a UUID: {text}")))
+}
