@@ -1,0 +1,27 @@
+# Six verbs. Each works alone on a fresh checkout; CI calls the same ones.
+.PHONY: demo run test check bench clean
+
+# A long text spoken, chunk by chunk, into demo.wav. KILL=40 kills the server with kill -9 after 40 chunks and starts it again.
+demo:
+	@deploy/demo/run
+
+# The server on ./data, until Ctrl-C.
+run:
+	cargo build --package api --package espeak-host --bins
+	cargo run --quiet --package api --bin clonyvoice -- serve --data-dir data
+
+# Everything: installs what the tests need beside Rust where it may, and counts what was skipped where it may not.
+test:
+	@.ci/test
+
+# What must hold before a commit, without running anything.
+check:
+	@.ci/check
+
+# Figures from an optimised build (the first one takes about a quarter of an hour on two cores).
+bench:
+	cargo build --release --package api --package espeak-host --bins
+	cargo bench --package tests
+
+clean:
+	cargo clean
