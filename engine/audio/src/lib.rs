@@ -3,4 +3,6 @@
 //! Everything here takes `f32` samples (full scale is ±1.0) or a `std::io` reader or writer. It may not know of tensors, files by
 //! name, async, jobs or voices; the caller brings the bytes and decides where they go.
 
+pub mod blocks;
 pub mod measure;
+pub mod wav;
