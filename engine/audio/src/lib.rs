@@ -5,4 +5,5 @@
 
 pub mod blocks;
 pub mod measure;
+pub mod resample;
 pub mod wav;
