@@ -1,0 +1,19 @@
+//! Text before it is spoken: marks, languages, sentences, pieces, turns, cleaning. Pure functions from text to values.
+//!
+//! Nothing here may know voices, engines, jobs or time, and nothing here does I/O or fails: every string has an answer. Work and
+//! memory are linear in the length of the text; what a third-party crate does in more than linear time runs on bounded windows.
+
+mod cut;
+mod function_words;
+pub mod language;
+pub mod marks;
+pub mod normalize;
+mod sentences;
+pub mod split;
+pub mod turns;
+
+pub use language::{detect, detect_among};
+pub use marks::{Span, parse, strip};
+pub use normalize::{Cleaned, Spoken, normalize, speakable};
+pub use split::{Mode, Piece, SplitConfig, split};
+pub use turns::{Turn, turns};
