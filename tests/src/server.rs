@@ -12,16 +12,8 @@ use tokio::process::{Child, Command};
 use crate::{Client, Socket, wait};
 
 /// All scopes of the documented API.
-pub const SCOPES: [&str; 8] = [
-    "tts:generate",
-    "tts:timeline",
-    "voices:read",
-    "voices:write",
-    "clone:create",
-    "audio:process",
-    "system:read",
-    "ws:connect",
-];
+pub const SCOPES: [&str; 8] =
+    ["tts:generate", "tts:timeline", "voices:read", "voices:write", "clone:create", "audio:process", "system:read", "ws:connect"];
 
 /// Which engine the server speaks with.
 #[derive(Debug, Clone, Default)]
@@ -128,6 +120,14 @@ impl TestServer {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// What `clonyvoice doctor` says, on both outputs; it fails where something is missing.
+    pub async fn doctor(&self) -> String {
+        let mut command = self.program();
+        command.arg("doctor").arg("--data-dir").arg(self.data_folder());
+        let output = command.stdin(Stdio::null()).output().await.unwrap();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
     /// A key with these scopes and no limits to speak of, made by the command line while the server runs.
     pub async fn new_key(&self, name: &str, scopes: &[&str]) -> String {
         let limits: Vec<String> = scopes.iter().map(|scope| format!("{scope}=1000000")).collect();
@@ -209,7 +209,7 @@ impl Drop for TestServer {
 }
 
 /// A program of this workspace, built before the tests run (`make test` does).
-fn program_path(name: &str) -> PathBuf {
+pub fn program_path(name: &str) -> PathBuf {
     // target/debug/deps/test-0123 -> target/debug
     let test = std::env::current_exe().unwrap();
     let folder = test.ancestors().find(|folder| folder.ends_with("deps")).and_then(Path::parent).unwrap();
