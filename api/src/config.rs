@@ -1,0 +1,297 @@
+//! Every setting, in one struct, from four places: flags, `CLONYVOICE_*` variables, a TOML file, defaults; the first that says something
+//! wins. The only file (beside `main`) that reads the environment. A wrong value stops the start and is named with where it came from.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use figment::providers::{Env, Format, Serialized, Toml};
+use figment::{Figment, Source};
+use serde::{Deserialize, Deserializer, Serialize};
+
+pub const ENV_PREFIX: &str = "CLONYVOICE_";
+const FILE_NAME: &str = "clonyvoice.toml";
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Database, audio, temporary files. Default: `$XDG_DATA_HOME/clonyvoice`.
+    pub data_dir: PathBuf,
+    pub listen: SocketAddr,
+    /// Names beside loopback and the listen address that a `Host` header may hold, without port.
+    #[serde(deserialize_with = "list")]
+    pub allowed_hosts: Vec<String>,
+    /// Origins beside this server's own that a browser page may call from, such as `https://app.example`.
+    #[serde(deserialize_with = "list")]
+    pub allowed_origins: Vec<String>,
+    /// Chunks spoken at the same time; 0 for one less than there are cores, at least one.
+    pub speech_workers: u32,
+    /// How long a worker may be silent before its work is given to another; 30,000 or more.
+    pub lease_ms: u64,
+    /// How often leases are renewed; at most a third of `lease_ms`.
+    pub heartbeat_ms: u64,
+    /// How long running chunks may go on after a stop was asked for.
+    pub stop_grace_ms: u64,
+    /// Open generations beyond which new ones are refused with 503.
+    pub queue_depth_max: u32,
+    pub text_chars_max: u32,
+    pub chunks_max: u32,
+    pub json_body_bytes_max: u64,
+    pub upload_bytes_max: u64,
+    /// A body may pause for so long between two pieces.
+    pub body_idle_ms: u64,
+    pub connections_max: u32,
+    /// WebSocket and event-stream connections together.
+    pub subscribers_max: u32,
+    /// A subscriber that takes longer for one message is closed with 4408.
+    pub subscriber_send_ms: u64,
+    /// Light routes draw from the same bucket as their scope's other routes.
+    pub strict_rate_limits: bool,
+    /// The program that loads libespeak-ng; found beside this program when not given.
+    pub espeak_host: Option<PathBuf>,
+    pub log_format: LogFormat,
+    /// As in `tracing_subscriber`'s EnvFilter, such as `info,api=debug`.
+    pub log_filter: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Config {
+    fn defaults(data_dir: PathBuf) -> Self {
+        Self {
+            data_dir,
+            listen: SocketAddr::from(([127, 0, 0, 1], 8765)),
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            speech_workers: 0,
+            lease_ms: 30_000,
+            heartbeat_ms: 5_000,
+            stop_grace_ms: 10_000,
+            queue_depth_max: 10_000,
+            text_chars_max: 2_000_000,
+            chunks_max: 10_000,
+            json_body_bytes_max: 16 * 1024 * 1024,
+            upload_bytes_max: 64 * 1024 * 1024,
+            body_idle_ms: 30_000,
+            connections_max: 4_096,
+            subscribers_max: 2_048,
+            subscriber_send_ms: 10_000,
+            strict_rate_limits: false,
+            espeak_host: None,
+            log_format: LogFormat::Text,
+            log_filter: "info".into(),
+        }
+    }
+}
+
+/// What the command line may set; absent ones fall through to the other places.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Flags {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_format: Option<LogFormat>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_filter: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speech_workers: Option<u32>,
+}
+
+/// The text is for the person who started the program.
+#[derive(Debug, thiserror::Error)]
+#[error("configuration: {0}")]
+pub struct ConfigError(String);
+
+/// Reads all four places. `file` is the one named on the command line: then it must exist.
+pub fn load(flags: &Flags, file: Option<&Path>) -> Result<Config, ConfigError> {
+    let default_dir = default_data_dir();
+    let env = || {
+        let known = known_keys();
+        Env::prefixed(ENV_PREFIX).filter(move |key| known.iter().any(|name| key == name.as_str())).lowercase(true)
+    };
+    // The file lies in the data folder, and the folder may be set by a flag or a variable: look at those first.
+    let data_dir: Option<PathBuf> = Figment::from(env()).merge(Serialized::globals(flags)).extract_inner("data_dir").ok();
+    let data_dir = data_dir.or_else(|| default_dir.clone());
+    let named = file.map(Path::to_owned).or_else(|| Env::var("CLONYVOICE_CONFIG").map(PathBuf::from));
+    if let Some(path) = &named
+        && !path.is_file()
+    {
+        return Err(ConfigError(format!("no file {}", path.display())));
+    }
+    let file = named.or_else(|| data_dir.as_ref().map(|dir| dir.join(FILE_NAME)).filter(|path| path.is_file()));
+    // Without a home folder there is no default for the data folder; an empty path is refused below.
+    let mut figment = Figment::from(Serialized::defaults(Config::defaults(default_dir.unwrap_or_default())));
+    if let Some(path) = file {
+        figment = figment.merge(Toml::file_exact(path));
+    }
+    let figment = figment.merge(env()).merge(Serialized::globals(flags));
+    let config: Config = figment.extract().map_err(|errors| ConfigError(describe(&errors)))?;
+    check(&config).map_err(|(key, problem)| ConfigError(format!("{key}{}: {problem}", origin(figment.find_metadata(key), key))))?;
+    Ok(config)
+}
+
+/// Variables with our prefix that no setting has: perhaps a spelling mistake.
+pub fn unknown_variables() -> Vec<String> {
+    let known = known_keys();
+    let ours = Env::prefixed(ENV_PREFIX).lowercase(true);
+    let names = ours.iter().map(|(key, _)| key.to_string());
+    names.filter(|key| key != "config" && !known.contains(key)).map(|key| format!("{ENV_PREFIX}{}", key.to_uppercase())).collect()
+}
+
+fn known_keys() -> Vec<String> {
+    let defaults = serde_json::to_value(Config::defaults(PathBuf::new())).unwrap_or_default();
+    defaults.as_object().map(|object| object.keys().cloned().collect()).unwrap_or_default()
+}
+
+fn default_data_dir() -> Option<PathBuf> {
+    let absolute = |name: &str| Env::var(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
+    base.map(|base| base.join("clonyvoice"))
+}
+
+fn describe(errors: &figment::Error) -> String {
+    let lines: Vec<String> = errors
+        .clone()
+        .into_iter()
+        .map(|error| {
+            let key = error.path.join(".");
+            let from = origin(error.metadata.as_ref(), &key);
+            if key.is_empty() { format!("{}{from}", error.kind) } else { format!("{key}{from}: {}", error.kind) }
+        })
+        .collect();
+    lines.join("; ")
+}
+
+fn origin(metadata: Option<&figment::Metadata>, key: &str) -> String {
+    match metadata {
+        Some(metadata) => match &metadata.source {
+            Some(Source::File(path)) => format!(" (in {})", path.display()),
+            _ if metadata.name.contains("environment") => format!(" (in the variable {ENV_PREFIX}{})", key.to_uppercase()),
+            _ if metadata.name.contains("Flags") => format!(" (from the flag --{})", key.replace('_', "-")),
+            _ => String::new(),
+        },
+        None => String::new(),
+    }
+}
+
+/// What types alone can't say.
+fn check(config: &Config) -> Result<(), (&'static str, String)> {
+    fn within(key: &'static str, value: u64, min: u64, max: u64) -> Result<(), (&'static str, String)> {
+        if (min..=max).contains(&value) { Ok(()) } else { Err((key, format!("{value} is not within {min} and {max}"))) }
+    }
+    if config.data_dir.as_os_str().is_empty() {
+        return Err(("data_dir", "neither HOME nor XDG_DATA_HOME is set: name a folder with --data-dir".into()));
+    }
+    within("speech_workers", config.speech_workers.into(), 0, 256)?;
+    within("lease_ms", config.lease_ms, 30_000, 3_600_000)?;
+    within("heartbeat_ms", config.heartbeat_ms, 100, config.lease_ms / 3)?;
+    within("stop_grace_ms", config.stop_grace_ms, 0, 600_000)?;
+    within("queue_depth_max", config.queue_depth_max.into(), 1, 10_000_000)?;
+    within("text_chars_max", config.text_chars_max.into(), 1, 20_000_000)?;
+    within("chunks_max", config.chunks_max.into(), 1, 100_000)?;
+    within("json_body_bytes_max", config.json_body_bytes_max, 1024, 1 << 30)?;
+    within("upload_bytes_max", config.upload_bytes_max, 1024, 1 << 40)?;
+    within("body_idle_ms", config.body_idle_ms, 100, 3_600_000)?;
+    within("connections_max", config.connections_max.into(), 1, 1_000_000)?;
+    within("subscribers_max", config.subscribers_max.into(), 1, 1_000_000)?;
+    within("subscriber_send_ms", config.subscriber_send_ms, 100, 600_000)?;
+    if let Some(origin) = config.allowed_origins.iter().find(|origin| !origin.contains("://")) {
+        return Err(("allowed_origins", format!("\"{origin}\" has no scheme, such as https://")));
+    }
+    Ok(())
+}
+
+/// A list, or one text with commas, as a variable has it.
+fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(text) => text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect(),
+        OneOrMany::Many(parts) => parts,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::result_large_err)]
+
+    use figment::Jail;
+
+    use super::*;
+
+    fn flags(dir: &Path) -> Flags {
+        Flags { data_dir: Some(dir.to_owned()), ..Flags::default() }
+    }
+
+    #[test]
+    fn flags_win_over_variables_over_the_file_over_defaults() {
+        Jail::expect_with(|jail| {
+            let dir = jail.directory().to_owned();
+            jail.create_file(FILE_NAME, "listen = \"127.0.0.1:1\"\nlease_ms = 40000\nchunks_max = 5\nallowed_hosts = [\"a\"]")?;
+            jail.set_env("CLONYVOICE_LISTEN", "127.0.0.1:2");
+            jail.set_env("CLONYVOICE_CHUNKS_MAX", "6");
+            jail.set_env("CLONYVOICE_ALLOWED_ORIGINS", "https://a.example, https://b.example");
+            let config = load(&Flags { listen: Some("127.0.0.1:3".into()), ..flags(&dir) }, None).unwrap();
+            assert_eq!(config.listen.port(), 3);
+            assert_eq!((config.chunks_max, config.lease_ms, config.text_chars_max), (6, 40_000, 2_000_000));
+            assert_eq!(config.allowed_hosts, ["a"]);
+            assert_eq!(config.allowed_origins, ["https://a.example", "https://b.example"]);
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_place() {
+        Jail::expect_with(|jail| {
+            let dir = jail.directory().to_owned();
+            let message = |jail: &Jail| load(&flags(jail.directory()), None).unwrap_err().to_string();
+            jail.create_file(FILE_NAME, "lease_ms = \"long\"")?;
+            let text = message(jail);
+            assert!(text.contains("lease_ms (in ") && text.contains(FILE_NAME), "{text}");
+            jail.create_file(FILE_NAME, "leese_ms = 1")?;
+            assert!(message(jail).contains("leese_ms"), "{}", message(jail));
+            jail.create_file(FILE_NAME, "lease_ms = 1")?;
+            assert!(message(jail).contains("lease_ms (in "), "{}", message(jail));
+            jail.create_file(FILE_NAME, "")?;
+            jail.set_env("CLONYVOICE_LISTEN", "nowhere");
+            assert!(message(jail).contains("listen (in the variable CLONYVOICE_LISTEN)"), "{}", message(jail));
+            let flag = load(&Flags { listen: Some("here".into()), ..flags(&dir) }, None).unwrap_err().to_string();
+            assert!(flag.contains("listen (from the flag --listen)"), "{flag}");
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn a_named_file_must_exist_and_unknown_variables_are_told() {
+        Jail::expect_with(|jail| {
+            let error = load(&flags(jail.directory()), Some(Path::new("nowhere.toml"))).unwrap_err();
+            assert!(error.to_string().contains("no file nowhere.toml"));
+            jail.set_env("CLONYVOICE_LISTN", "127.0.0.1:2");
+            assert!(unknown_variables().contains(&"CLONYVOICE_LISTN".to_owned()));
+            assert!(load(&flags(jail.directory()), None).is_ok());
+            Ok(())
+        });
+    }
+
+    #[test]
+    fn the_data_folder_is_in_the_home_folder_by_default() {
+        Jail::expect_with(|jail| {
+            jail.set_env("HOME", "/home/nobody");
+            jail.set_env("XDG_DATA_HOME", "");
+            assert_eq!(load(&Flags::default(), None).unwrap().data_dir, Path::new("/home/nobody/.local/share/clonyvoice"));
+            jail.set_env("XDG_DATA_HOME", "/data");
+            assert_eq!(load(&Flags::default(), None).unwrap().data_dir, Path::new("/data/clonyvoice"));
+            Ok(())
+        });
+    }
+}
