@@ -65,6 +65,8 @@ pub struct Capabilities {
     pub languages: Vec<String>,
     pub instruct: bool,
     pub word_timings: bool,
+    /// False: equal requests with other seeds sound the same, and finished chunks are found whatever the seed.
+    pub uses_seed: bool,
 }
 
 /// Whether an engine can speak now, and what mends it when not.

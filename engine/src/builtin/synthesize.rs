@@ -1,0 +1,333 @@
+//! One request to samples: text to stretches and pauses, each stretch through the speech host, and all of it put together.
+//!
+//! It may not know how a host is started by the system or where data lies; it decides what is asked of the host and what is made of the
+//! answer.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::MAX_TEXT_CHARS;
+use super::host::{Host, HostError, HostRequest, HostSpeech};
+use super::installation::{Found, GREETING_LIMIT, Installation};
+use super::japanese::{self, ReadingError};
+use super::resample::{Resampler, convert_index};
+use super::sayable::{Part, Sayable, parts};
+use super::stretch::stretch;
+use super::voice::BuiltinVoice;
+use super::words::{SpokenWord, spoken_words};
+use crate::speech::{
+    Availability, Capabilities, EngineError, SAMPLE_RATE_HZ, Speech, SpeechEngine, SynthesisRequest, VoiceProfile, WordTiming,
+};
+
+/// Raised by hand whenever anything in this module changes the samples of an equal request.
+const REVISION: u32 = 1;
+
+/// Where the library's own rate is even: above, it drops sounds.
+const RATE_WPM: std::ops::RangeInclusive<f32> = 80.0..=400.0;
+/// The library's scale of 0 to 100 is an octave down to an octave up around 50.
+const PITCH_STEPS_PER_SEMITONE: f32 = 50.0 / 12.0;
+/// Leaves the library room for loud vowels; the gain of the voice makes up for it.
+const LIBRARY_VOLUME: i32 = 100;
+/// The library speaks some 1,000 times faster than time runs; this is for machines under load.
+const LIMIT_BASE: Duration = Duration::from_secs(10);
+const LIMIT_PER_CHAR: Duration = Duration::from_millis(20);
+
+const MIN_SPEED: f32 = 0.25;
+const MAX_SPEED: f32 = 4.0;
+const MAX_PITCH_SEMITONES: f32 = 12.0;
+
+type OnStep<'a> = &'a mut dyn FnMut(f32) -> ControlFlow<()>;
+
+/// A speech host process and what is kept between requests. Nothing of it changes the samples of a request.
+#[derive(Debug)]
+pub struct BuiltinEngine {
+    installation: Arc<Installation>,
+    host: Option<Host>,
+    resampler: Option<Resampler>,
+}
+
+impl BuiltinEngine {
+    /// Starts nothing yet.
+    pub fn new(installation: Arc<Installation>) -> Self {
+        Self { installation, host: None, resampler: None }
+    }
+
+    fn host(&mut self, found: &Found, wanted: &mut dyn FnMut() -> ControlFlow<()>) -> Result<&mut Host, HostError> {
+        let alive = self.host.take().and_then(|mut host| host.is_alive().then_some(host));
+        let host = match alive {
+            Some(host) => host,
+            None => Host::start(&found.program, Some(found.overlay.root()), GREETING_LIMIT, wanted)?,
+        };
+        if host.hello.library != found.library {
+            // Upgraded under our feet: what was found no longer holds.
+            self.installation.doubt();
+            return Err(HostError::Broken("the speech library was replaced".to_owned()));
+        }
+        Ok(self.host.insert(host))
+    }
+
+    /// Asks the host once; a host that is of no use afterwards is put away.
+    fn ask(
+        &mut self,
+        found: &Found,
+        request: &HostRequest<'_>,
+        limit: Duration,
+        wanted: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<HostSpeech, HostError> {
+        let answer = self.host(found, wanted).and_then(|host| host.speak(request, limit, wanted));
+        if !matches!(answer, Ok(_) | Err(HostError::Answered(_) | HostError::UnknownVoice(_))) {
+            self.host = None;
+        }
+        answer
+    }
+
+    fn speak(
+        &mut self,
+        found: &Found,
+        task: &Task<'_>,
+        text: &str,
+        wanted: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<HostSpeech, EngineError> {
+        let limit = LIMIT_BASE + LIMIT_PER_CHAR * text.chars().count() as u32;
+        let mut last = None;
+        // Twice, for a variant file that somebody took away.
+        for _ in 0..2 {
+            let variant = found.overlay.variant(&task.variant).map_err(|error| EngineError::Failed(format!("voice variant: {error}")))?;
+            let voice = format!("{}+{variant}", task.voice_file);
+            let Manner { rate_wpm, pitch, range, .. } = task.manner;
+            let request = HostRequest::Speak { voice: &voice, text, rate_wpm, pitch, range, volume: LIBRARY_VOLUME };
+            match self.ask(found, &request, limit, wanted) {
+                Err(error @ HostError::UnknownVoice(_)) => {
+                    found.overlay.forget();
+                    last = Some(error);
+                }
+                Ok(speech) => return Ok(speech),
+                Err(error) => return Err(self.engine_error(error)),
+            }
+        }
+        Err(EngineError::Failed(last.map_or_else(String::new, |error| error.to_string())))
+    }
+
+    fn engine_error(&self, error: HostError) -> EngineError {
+        match error {
+            HostError::Stopped => EngineError::Stopped,
+            HostError::NoProgram(..) | HostError::NoLibrary(_) => {
+                self.installation.doubt();
+                self.installation.found().err().unwrap_or_else(|| EngineError::Failed(error.to_string()))
+            }
+            HostError::UnknownVoice(_) | HostError::Answered(_) | HostError::Broken(_) => EngineError::Failed(error.to_string()),
+        }
+    }
+
+    /// Kanji cannot be spoken as they are; everything else can.
+    fn readable(&self, task: &Task<'_>, say: Sayable, wanted: &mut dyn FnMut() -> ControlFlow<()>) -> Result<Sayable, EngineError> {
+        if !task.japanese || !japanese::has_kanji(&say.text) {
+            return Ok(say);
+        }
+        japanese::reading(&self.installation.config().mecab_program, &say, wanted).map_err(|error| match error {
+            ReadingError::Stopped => EngineError::Stopped,
+            ReadingError::Failed(message) => EngineError::Failed(message),
+            ReadingError::NotInstalled(reason) => {
+                tracing::warn!(reason, "kanji cannot be read");
+                self.installation.without_mecab()
+            }
+        })
+    }
+
+    /// One stretch of text as samples at the engine's rate, and its words.
+    fn say(
+        &mut self,
+        found: &Found,
+        task: &Task<'_>,
+        say: Sayable,
+        wanted: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Said, EngineError> {
+        let say = self.readable(task, say, wanted)?;
+        let speech = self.speak(found, task, &say.text, wanted)?;
+        let words = spoken_words(&say.text, &speech.events, &speech.samples);
+        let rate_hz = speech.sample_rate_hz;
+        let factor = task.manner.longer;
+        let samples: Vec<f32> = speech.samples.iter().map(|&sample| f32::from(sample) / 32_768.0 * task.manner.gain).collect();
+        let samples = stretch(samples, rate_hz, factor);
+        let resampler = match self.resampler.take() {
+            Some(resampler) if resampler.rate_hz() == rate_hz => resampler,
+            _ => Resampler::new(rate_hz).map_err(EngineError::Failed)?,
+        };
+        let samples = self.resampler.insert(resampler).resample(samples).map_err(EngineError::Failed)?;
+        Ok(Said { text: say, samples, words, rate_hz, longer: factor })
+    }
+}
+
+/// One stretch of speech; `words` are still at the library's rate and speed.
+struct Said {
+    text: Sayable,
+    samples: Vec<f32>,
+    words: Vec<SpokenWord>,
+    rate_hz: u32,
+    longer: f64,
+}
+
+impl Said {
+    fn timings(&self, request_chars: &[char], before: usize, out: &mut Vec<WordTiming>) {
+        let ms = |sample: usize| {
+            let here = convert_index((sample as f64 * self.longer) as usize, self.rate_hz).min(self.samples.len());
+            ((before + here) as u64 * 1000 / u64::from(SAMPLE_RATE_HZ)) as u32
+        };
+        for word in &self.words {
+            let Some(place) = self.text.origin(word.chars.clone()) else { continue };
+            let Some(chars) = request_chars.get(place.start as usize..place.end as usize) else { continue };
+            out.push(WordTiming {
+                word: chars.iter().collect(),
+                char_start: place.start,
+                char_len: place.end - place.start,
+                start_ms: ms(word.samples.start),
+                end_ms: ms(word.samples.end),
+            });
+        }
+    }
+}
+
+/// What stays the same through a request.
+struct Task<'a> {
+    voice_file: &'a str,
+    variant: String,
+    manner: Manner,
+    japanese: bool,
+}
+
+/// The library's parameters for a request, and what is done to its samples for what it cannot do itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Manner {
+    rate_wpm: i32,
+    pitch: i32,
+    range: i32,
+    gain: f32,
+    /// The samples are made this much longer.
+    longer: f64,
+}
+
+impl Manner {
+    fn of(voice: &BuiltinVoice, speed: f32, pitch_semitones: f32) -> Self {
+        let wanted_wpm = voice.rate_wpm * speed;
+        let rate_wpm = wanted_wpm.clamp(*RATE_WPM.start(), *RATE_WPM.end()).round();
+        let reached = (*RATE_WPM.start()..=*RATE_WPM.end()).contains(&wanted_wpm);
+        let longer = if reached { 1.0 } else { f64::from(rate_wpm) / f64::from(wanted_wpm) };
+        // The melody is in hertz, so it widens and narrows with the pitch to stay the same to the ear.
+        let range = 50.0 * 2f32.powf(pitch_semitones / 12.0);
+        Self {
+            rate_wpm: rate_wpm as i32,
+            pitch: (50.0 + pitch_semitones * PITCH_STEPS_PER_SEMITONE).round() as i32,
+            range: range.round() as i32,
+            gain: 10f32.powf(voice.volume_db / 20.0),
+            longer,
+        }
+    }
+}
+
+fn check(request: &SynthesisRequest, voice: &BuiltinVoice, max_text_chars: usize) -> Result<(), String> {
+    if request.text.chars().nth(max_text_chars).is_some() {
+        return Err(format!("text is longer than {max_text_chars} characters"));
+    }
+    if !(MIN_SPEED..=MAX_SPEED).contains(&request.speed) {
+        return Err(format!("speed {} is not within {MIN_SPEED} to {MAX_SPEED}", request.speed));
+    }
+    if !(-MAX_PITCH_SEMITONES..=MAX_PITCH_SEMITONES).contains(&request.pitch_semitones) {
+        return Err(format!("pitch {} is not within {MAX_PITCH_SEMITONES} semitones", request.pitch_semitones));
+    }
+    voice.check()
+}
+
+impl SpeechEngine for BuiltinEngine {
+    fn capabilities(&self) -> Capabilities {
+        let found = self.installation.found().ok();
+        let library = found.map_or_else(|| "none".to_owned(), |found| format!("{}-{:x}", found.library, found.data_size_bytes));
+        Capabilities {
+            engine: "builtin".to_owned(),
+            revision: format!("{REVISION}-espeak-ng-{library}"),
+            languages: self.installation.languages().into_iter().map(|language| language.tag).collect(),
+            instruct: false,
+            word_timings: true,
+            uses_seed: false,
+        }
+    }
+
+    fn availability(&self) -> Availability {
+        self.installation.availability()
+    }
+
+    fn synthesize(&mut self, request: &SynthesisRequest, on_step: OnStep<'_>) -> Result<Speech, EngineError> {
+        // Other engines have voices of their own.
+        #[allow(irrefutable_let_patterns, reason = "the built-in voice is the only one so far")]
+        let VoiceProfile::Builtin(voice) = &request.voice else {
+            return Err(EngineError::Refused("the voice is not one of the built-in engine".to_owned()));
+        };
+        check(request, voice, self.installation.config().max_text_chars.min(MAX_TEXT_CHARS)).map_err(EngineError::Refused)?;
+        let found = self.installation.found()?;
+        let voice_file = found.languages.voice_file(&request.language).map_err(EngineError::Refused)?;
+        let task = Task {
+            voice_file,
+            variant: voice.variant(),
+            manner: Manner::of(voice, request.speed, request.pitch_semitones),
+            japanese: voice_file.ends_with("/ja"),
+        };
+        let parts = parts(&request.text);
+        let total: usize = parts.iter().map(weight).sum();
+        let request_chars: Vec<char> = request.text.chars().collect();
+        let mut speech = Speech { samples: Vec::new(), words: Vec::new() };
+        let mut done = 0;
+        for part in parts {
+            let fraction = done as f32 / total.max(1) as f32;
+            if on_step(fraction).is_break() {
+                return Err(EngineError::Stopped);
+            }
+            done += weight(&part);
+            match part {
+                Part::Pause { ms } => {
+                    let silence = u64::from(ms) * u64::from(SAMPLE_RATE_HZ) / 1000;
+                    speech.samples.resize(speech.samples.len() + silence as usize, 0.0);
+                }
+                Part::Say(say) => {
+                    let said = self.say(&found, &task, say, &mut || on_step(fraction))?;
+                    said.timings(&request_chars, speech.samples.len(), &mut speech.words);
+                    speech.samples.extend_from_slice(&said.samples);
+                }
+            }
+        }
+        // The end of the work; a stop that comes now is too late.
+        let _ = on_step(1.0);
+        Ok(speech)
+    }
+}
+
+/// Share of the work, in characters.
+fn weight(part: &Part) -> usize {
+    match part {
+        Part::Say(say) => say.chars(),
+        Part::Pause { .. } => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_that_the_library_lacks_are_made_by_stretching() {
+        let manner = |rate_wpm: f32, speed| Manner::of(&BuiltinVoice { rate_wpm, ..BuiltinVoice::default() }, speed, 0.0);
+        let plain = manner(175.0, 1.0);
+        assert_eq!((plain.rate_wpm, plain.longer, plain.pitch, plain.range, plain.gain), (175, 1.0, 50, 50, 1.0));
+        assert_eq!((manner(175.0, 2.0).rate_wpm, manner(175.0, 2.0).longer), (350, 1.0));
+        let slow = manner(160.0, 0.25);
+        assert_eq!((slow.rate_wpm, slow.longer), (80, 2.0));
+        let fast = manner(200.0, 4.0);
+        assert_eq!((fast.rate_wpm, fast.longer), (400, 0.5));
+    }
+
+    #[test]
+    fn an_octave_is_the_end_of_the_librarys_scale() {
+        let manner = |semitones| Manner::of(&BuiltinVoice::default(), 1.0, semitones);
+        assert_eq!((manner(12.0).pitch, manner(12.0).range), (100, 100));
+        assert_eq!((manner(-12.0).pitch, manner(-12.0).range), (0, 25));
+    }
+}

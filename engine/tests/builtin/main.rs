@@ -1,0 +1,6 @@
+//! The built-in engine with the real speech host and the real library. Each test says `SKIPPED` where eSpeak NG is not installed, unless
+//! CLONYVOICE_TESTS_REQUIRE_TOOLS=1 makes that a failure.
+#![allow(clippy::unwrap_used)]
+
+mod installed;
+mod speaking;
