@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod engine_calls;
+pub mod script;
 pub mod server;
 pub mod socket;
 pub mod tools;

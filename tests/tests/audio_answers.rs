@@ -7,7 +7,7 @@ use std::io::Cursor;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tests::{Answer, Client, TestServer};
+use tests::{Answer, Client, TestServer, script};
 
 fn speech(voice_id: &str) -> Value {
     json!({"text": "The fog came in at noon. By two o'clock nobody could see the pier.", "voice_id": voice_id, "seed": 3})
@@ -70,7 +70,7 @@ async fn serves_like_a_file(client: &Client, path: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_and_chunks_serve_like_files() {
-    let server = TestServer::scripted(json!({})).await;
+    let server = TestServer::scripted(script::at_once()).await;
     let client = server.client();
     let task = finished(&client).await;
     serves_like_a_file(&client, &format!("/api/generations/{task}/audio")).await;
@@ -79,7 +79,7 @@ async fn files_and_chunks_serve_like_files() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_prefers_to_wait_gets_the_finished_job() {
-    let server = TestServer::scripted(json!({})).await;
+    let server = TestServer::scripted(script::at_once()).await;
     let client = server.client();
     let body = speech(&client.preset(0).await);
     let path = "/api/generate/preset";
@@ -101,7 +101,7 @@ async fn who_prefers_to_wait_gets_the_finished_job() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_wait_long_enough_gets_the_job_as_it_is() {
-    let server = TestServer::scripted(json!({"slow_by_ms": 3_600_000})).await;
+    let server = TestServer::scripted(script::never()).await;
     let client = server.client();
     let request = client.request(Method::POST, "/api/generate/clone-chunked").header("prefer", "wait=1");
     let answer = Answer::to(request.json(&speech(&client.preset(0).await))).await;
@@ -121,7 +121,7 @@ async fn who_does_not_wait_long_enough_gets_the_job_as_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn anothers_audio_is_not_there() {
-    let server = TestServer::scripted(json!({})).await;
+    let server = TestServer::scripted(script::at_once()).await;
     let task = finished(&server.client()).await;
     let other = server.client_with(Some(&server.new_key("other", &["tts:generate", "voices:read"]).await));
     other.get(&format!("/api/generations/{task}")).await.problem(404, "generation_not_found");
@@ -132,7 +132,7 @@ async fn anothers_audio_is_not_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_merge_by_hand_uses_order_and_gap() {
-    let server = TestServer::scripted(json!({})).await;
+    let server = TestServer::scripted(script::at_once()).await;
     let client = server.client();
     let chunks = json!([{"text": "One fish."}, {"text": "Two red fish."}, {"text": "Three rather large blue fish."}]);
     let body = json!({"chunks": chunks, "voice_id": client.preset(0).await, "auto_merge": false});

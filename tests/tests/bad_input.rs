@@ -5,7 +5,7 @@
 use futures::stream;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{Answer, Client, Socket, TestServer};
+use tests::{Answer, Client, Socket, TestServer, script};
 
 /// One wrong request and the answer it must get.
 struct Wrong {
@@ -71,7 +71,7 @@ fn wrong_requests(voice: &str) -> Vec<Wrong> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_wrong_request_is_told_what_is_wrong() {
-    let server = TestServer::scripted(json!({})).await;
+    let server = TestServer::scripted(script::at_once()).await;
     let client = server.client();
     for wrong in wrong_requests(&client.preset(0).await) {
         let mut request = client.request(wrong.method.clone(), &wrong.path);
@@ -91,7 +91,7 @@ async fn every_wrong_request_is_told_what_is_wrong() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_json_is_told_the_place() {
-    let server = TestServer::scripted(json!({})).await;
+    let server = TestServer::scripted(script::at_once()).await;
     let client = server.client();
     let send = async |body: &'static str| {
         let request = client.request(Method::POST, "/api/generate/clone-chunked").header("content-type", "application/json").body(body);
@@ -106,7 +106,7 @@ async fn wrong_json_is_told_the_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_and_scopes() {
-    let server = TestServer::scripted(json!({})).await;
+    let server = TestServer::scripted(script::at_once()).await;
     let with = |key: &str| server.client_with(Some(key));
     let body = json!({"text": "Hello.", "voice_id": server.client().preset(0).await});
     let ask = async |client: &Client| client.post("/api/generate/preset", &body).await;
@@ -128,7 +128,7 @@ async fn keys_and_scopes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_without_calls_left_is_told_when_to_come_back() {
-    let server = TestServer::scripted(json!({})).await;
+    let server = TestServer::scripted(script::at_once()).await;
     let printed = server.run(&["keys", "create", "--name", "slow", "--scopes", "voices:read", "--limits", "voices:read=2"]).await;
     let client = server.client_with(Some(printed.trim()));
     let mut refused = None;
@@ -149,7 +149,7 @@ async fn a_key_without_calls_left_is_told_when_to_come_back() {
 async fn a_body_of_70_mb_is_too_large() {
     const PIECE: &[u8] = &[b'a'; 64 * 1024];
     const PIECES: usize = 70 * 1024 * 1024 / PIECE.len();
-    let server = TestServer::scripted(json!({})).await;
+    let server = TestServer::scripted(script::at_once()).await;
     let client = server.client();
     let request = || client.request(Method::POST, "/api/generate/clone-chunked").header("content-type", "application/json");
     let pieces = || stream::iter((0..PIECES).map(|_| Ok::<_, std::io::Error>(PIECE)));

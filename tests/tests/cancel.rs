@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 use tests::engine_calls::engine_calls;
-use tests::{TestServer, wait};
+use tests::{TestServer, script, wait};
 
 fn long_work(voice_id: &str, name: &str) -> Value {
     let chunks: Vec<Value> = (0..200).map(|index| json!({"text": format!("{name} number {index}.")})).collect();
@@ -13,7 +13,7 @@ fn long_work(voice_id: &str, name: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_generation() {
-    let server = TestServer::scripted(json!({"slow_by_ms": 60})).await;
+    let server = TestServer::scripted(script::slow(60)).await;
     let client = server.client();
     let voice = client.preset(0).await;
     let mut socket = server.socket().await;
@@ -50,7 +50,7 @@ async fn a_running_generation() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_the_websocket() {
-    let server = TestServer::scripted(json!({"slow_by_ms": 60})).await;
+    let server = TestServer::scripted(script::slow(60)).await;
     let client = server.client();
     let mut socket = server.socket().await;
     socket.subscribe(None).await;
@@ -65,7 +65,7 @@ async fn over_the_websocket() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_only_waits_never_starts() {
-    let server = TestServer::scripted(json!({"slow_by_ms": 60})).await;
+    let server = TestServer::scripted(script::slow(60)).await;
     let client = server.client();
     let voice = client.preset(0).await;
     let mut socket = server.socket().await;
@@ -87,7 +87,7 @@ async fn what_only_waits_never_starts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_cancels_what_is_anothers() {
-    let server = TestServer::scripted(json!({"slow_by_ms": 20})).await;
+    let server = TestServer::scripted(script::slow(20)).await;
     let client = server.client();
     let task = client.submit("/api/generate/clone-chunked", &long_work(&client.preset(0).await, "Crab")).await;
     let other = server.client_with(Some(&server.new_key("other", &["tts:generate"]).await));

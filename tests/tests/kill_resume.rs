@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tests::engine_calls::engine_calls;
 use tests::tools::{self, Tool};
-use tests::{Client, Engine, Envelope, ServerOptions, TestServer};
+use tests::{Client, Engine, Envelope, ServerOptions, TestServer, script};
 
 const CHUNKS: u64 = 500;
 const KILL_AFTER: usize = 200;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_scripted_engine() {
-    kill_and_resume(Engine::Scripted(json!({"slow_by_ms": 5}))).await;
+    kill_and_resume(Engine::Scripted(script::slow(5))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

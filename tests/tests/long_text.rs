@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use serde_json::{Value, json};
-use tests::{Client, TestServer};
+use tests::{Client, TestServer, script};
 
 const CHARS: usize = 100_000;
 const MAX_CHUNK_CHARS: usize = 250;
@@ -30,7 +30,7 @@ async fn split(client: &Client, text: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn words_without_punctuation_are_spoken_to_the_end() {
-    let server = TestServer::scripted(json!({})).await;
+    let server = TestServer::scripted(script::at_once()).await;
     let client = server.client();
     let mut text = String::new();
     for number in 0.. {
@@ -51,7 +51,7 @@ async fn words_without_punctuation_are_spoken_to_the_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_letter_is_torn_where_there_are_no_words() {
-    let server = TestServer::scripted(json!({})).await;
+    let server = TestServer::scripted(script::at_once()).await;
     let client = server.client();
     for (what, unit) in [("letters", "a"), ("Chinese", "海上有一座灯塔"), ("Thai", "ประภาคารริมทะเล"), ("families", "👨‍👩‍👧‍👦")]
     {
@@ -70,7 +70,7 @@ async fn no_letter_is_torn_where_there_are_no_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn places_of_chunks_point_into_the_text() {
-    let server = TestServer::scripted(json!({})).await;
+    let server = TestServer::scripted(script::at_once()).await;
     let client = server.client();
     let text = "Dr. Ames paid 3.50 for a map. „Wohin?“ fragte er.  Nobody answered: 海很静。船走了。";
     let answer = client.post("/api/text/split", &json!({"text": text, "max_chars": 40, "min_chars": 1})).await;

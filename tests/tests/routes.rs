@@ -6,7 +6,7 @@
 use reqwest::Method;
 use serde_json::json;
 use tests::server::SCOPES;
-use tests::{Answer, Client, Socket, TestServer};
+use tests::{Answer, Client, Socket, TestServer, script};
 
 /// Copied from the product's public documentation.
 const DOCUMENTATION: &str = include_str!("../fixtures/clonyvoice-api.md");
@@ -63,7 +63,7 @@ fn the_documentation_is_read_whole() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_served_row_wants_a_key_and_its_scope() {
-    let server = TestServer::scripted(json!({})).await;
+    let server = TestServer::scripted(script::at_once()).await;
     let mut keys = Vec::new();
     for scope in SCOPES {
         keys.push((scope, server.new_key(scope, &[scope]).await));
@@ -91,7 +91,7 @@ async fn each_served_row_wants_a_key_and_its_scope() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_later_steps_are_unknown() {
-    let server = TestServer::scripted(json!({})).await;
+    let server = TestServer::scripted(script::at_once()).await;
     let client = server.client();
     for row in documented().iter().filter(|row| NOT_YET.contains(&row.name().as_str())) {
         let answer = ask(&client, row).await;
@@ -101,7 +101,7 @@ async fn rows_of_later_steps_are_unknown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_websocket_wants_its_scope() {
-    let server = TestServer::scripted(json!({})).await;
+    let server = TestServer::scripted(script::at_once()).await;
     for scope in SCOPES {
         let key = server.new_key(scope, &[scope]).await;
         let upgraded = Socket::connect(&server.base(), Some(&key)).await.map(|_| ());
@@ -111,7 +111,7 @@ async fn the_websocket_wants_its_scope() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_openapi_document_holds_every_served_row() {
-    let server = TestServer::scripted(json!({})).await;
+    let server = TestServer::scripted(script::at_once()).await;
     let nobody = server.client_with(None);
     let answer = nobody.get("/openapi.json").await;
     let document = answer.expect(200).json();

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use serde_json::json;
-use tests::TestServer;
+use tests::{TestServer, script};
 
 #[derive(Debug, PartialEq)]
 struct Cue {
@@ -37,7 +37,7 @@ fn words(text: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn they_follow_the_merged_file() {
-    let server = TestServer::scripted(json!({})).await;
+    let server = TestServer::scripted(script::at_once()).await;
     let client = server.client();
     let sentences = ["The keeper lit the lamp.", "\"Who is there?\" he asked, and held his breath.", "Nobody < answered & nobody > came."];
     let chunks: Vec<_> = sentences.iter().map(|text| json!({"text": text, "pause_after_ms": 700})).collect();

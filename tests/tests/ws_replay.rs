@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use serde_json::{Value, json};
-use tests::{Envelope, Socket, TestServer};
+use tests::{Envelope, Socket, TestServer, script};
 
 const CHUNKS: u64 = 120;
 
@@ -37,7 +37,7 @@ impl Seen {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_stored_event_once_and_in_order() {
-    let mut server = TestServer::scripted(json!({"slow_by_ms": 5})).await;
+    let mut server = TestServer::scripted(script::slow(5)).await;
     let client = server.client();
     let mut seen = Seen::default();
 
@@ -73,7 +73,7 @@ async fn every_stored_event_once_and_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cursor_beyond_the_end_gets_the_future() {
-    let server = TestServer::scripted(json!({})).await;
+    let server = TestServer::scripted(script::at_once()).await;
     let client = server.client();
     let voice = client.preset(0).await;
     let first = client.submit("/api/generate/preset", &json!({"text": "The first.", "voice_id": voice})).await;
