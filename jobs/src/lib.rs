@@ -1,1 +1,115 @@
+//! What happens to a request after it is accepted: submit, the durable queue, one file for each kind of job, recovery, and what a caller
+//! sees of it all.
+//!
+//! [`Jobs`] is the handle of the front door (submit, cancel, look up; needs no workers in this process), [`worker::Worker`] runs the jobs.
+//! This crate may not know HTTP and holds no SQL.
 
+mod backoff;
+mod cancel;
+pub mod clock;
+pub mod fail_point;
+mod job;
+pub mod lease;
+mod look_up;
+mod merge_chunks;
+mod moves;
+pub mod plan;
+mod queue;
+mod recover;
+mod render;
+mod settle;
+mod speak_chunk;
+pub mod state;
+pub mod submission;
+mod submit;
+pub mod view;
+pub mod voices;
+pub mod worker;
+
+use std::sync::{Arc, OnceLock};
+
+use engine::handle::EngineHandle;
+use engine::speech::{Availability, Capabilities};
+use storage::Storage;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::lease::Leases;
+use crate::plan::PlanLimits;
+use crate::worker::Worker;
+
+/// Splitting of text, for the endpoint of that name.
+pub mod text {
+    pub use engine::text::{language, marks, split};
+}
+
+#[derive(Debug, Clone)]
+pub struct JobsConfig {
+    pub limits: PlanLimits,
+    /// Open generations of all owners; beyond that a submission is answered with `queue_full`.
+    pub open_generations_max: i64,
+    pub queue_full_retry_after_s: u64,
+    /// How many jobs run at a time, for the look at the queue.
+    pub slots: i64,
+}
+
+impl Default for JobsConfig {
+    fn default() -> Self {
+        Self { limits: PlanLimits::default(), open_generations_max: 100_000, queue_full_retry_after_s: 30, slots: 4 }
+    }
+}
+
+/// What the engine says of itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineStatus {
+    pub availability: Availability,
+    pub capabilities: Capabilities,
+    /// How many requests have reached an engine since the start of the process.
+    pub calls: u64,
+    pub busy: usize,
+}
+
+/// The handle of the front door; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Jobs {
+    pub(crate) storage: Storage,
+    pub(crate) engine: EngineHandle,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) config: Arc<JobsConfig>,
+    /// The leases of this process' workers, once there are any: a cancel reaches them without a detour.
+    leases: Arc<OnceLock<Arc<Leases>>>,
+}
+
+impl Jobs {
+    pub fn new(storage: Storage, engine: EngineHandle, clock: Arc<dyn Clock>, config: JobsConfig) -> Self {
+        Self { storage, engine, clock, config: Arc::new(config), leases: Arc::default() }
+    }
+
+    /// To be called once, after the workers of this process were started.
+    pub fn attach(&self, worker: &Worker) {
+        let _ = self.leases.set(worker.leases());
+    }
+
+    pub fn voices(&self) -> Vec<voices::Voice> {
+        voices::all()
+    }
+
+    pub fn voice(&self, id: &str) -> Option<voices::Voice> {
+        voices::find(id)
+    }
+
+    pub fn engine_status(&self) -> EngineStatus {
+        EngineStatus {
+            availability: self.engine.availability(),
+            capabilities: self.engine.capabilities(),
+            calls: self.engine.calls(),
+            busy: self.engine.busy(),
+        }
+    }
+
+    fn stop_running(&self, job_ids: &[Uuid]) {
+        if let Some(leases) = self.leases.get() {
+            leases.cancel(job_ids);
+        }
+    }
+}

@@ -30,7 +30,8 @@ pub struct ApiKey {
     pub last_used_at_ms: Option<i64>,
 }
 
-const COLUMNS: &str = "id, owner_id, parent_id, name, secret_sha256, scopes, limits, created_at_ms, expires_at_ms, revoked_at_ms, last_used_at_ms";
+const COLUMNS: &str =
+    "id, owner_id, parent_id, name, secret_sha256, scopes, limits, created_at_ms, expires_at_ms, revoked_at_ms, last_used_at_ms";
 
 /// Stores a new key, created now; `Conflict` when its id is taken, and the caller draws another.
 pub async fn insert(tx: &mut Tx, key: &ApiKey, now_ms: i64) -> Result<(), StorageError> {

@@ -18,19 +18,17 @@ const INSERT_ROWS_MAX: usize = 500;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ChunkStatus {
     Queued,
-    Running,
     Completed,
     Failed,
     Cancelled,
 }
 
 impl ChunkStatus {
-    pub const ALL: [Self; 5] = [Self::Queued, Self::Running, Self::Completed, Self::Failed, Self::Cancelled];
+    pub const ALL: [Self; 4] = [Self::Queued, Self::Completed, Self::Failed, Self::Cancelled];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
-            Self::Running => "running",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
@@ -190,7 +188,7 @@ pub async fn set_status(tx: &mut Tx, id: ChunkId, status: ChunkStatus, attempt: 
 
 /// Cancels every chunk of a generation that is not complete.
 pub async fn cancel_open(tx: &mut Tx, generation_id: Uuid) -> Result<u64, StorageError> {
-    let done = sqlx::query("UPDATE chunks SET status = 'cancelled' WHERE generation_id = $1 AND status IN ('queued', 'running')")
+    let done = sqlx::query("UPDATE chunks SET status = 'cancelled' WHERE generation_id = $1 AND status = 'queued'")
         .bind(generation_id.to_string())
         .execute(tx.connection())
         .await?;
@@ -210,6 +208,18 @@ pub async fn find_equal(pool: &AnyPool, owner_id: &str, params_hash: &str) -> Re
     .fetch_optional(pool)
     .await?;
     row.as_ref().map(of_row).transpose()
+}
+
+/// Median computing time over audio time of the newest chunks that were really computed; `None` before the first.
+pub async fn recent_rtf(pool: &AnyPool) -> Result<Option<f64>, StorageError> {
+    let mut recent: Vec<f64> = sqlx::query_scalar(
+        "SELECT rtf FROM chunks WHERE generation_id = (SELECT generation_id FROM chunks WHERE status = 'completed' AND cached = 0 ORDER BY generation_id DESC LIMIT 1) \
+         AND status = 'completed' AND cached = 0 ORDER BY idx DESC LIMIT 50",
+    )
+    .fetch_all(pool)
+    .await?;
+    recent.sort_by(f64::total_cmp);
+    Ok(recent.get(recent.len() / 2).copied())
 }
 
 fn push_id(query: &mut QueryBuilder<sqlx::Any>, id: ChunkId) {

@@ -217,6 +217,25 @@ pub async fn count(pool: &AnyPool, filter: &GenerationFilter) -> Result<i64, Sto
     Ok(query.build_query_scalar().fetch_one(pool).await?)
 }
 
+/// How many generations of all owners are open.
+pub async fn count_open(pool: &AnyPool) -> Result<i64, StorageError> {
+    let count = sqlx::query_scalar("SELECT COUNT(*) FROM generations WHERE status IN ('queued', 'running', 'merging', 'interrupted')")
+        .fetch_one(pool)
+        .await?;
+    Ok(count)
+}
+
+/// 1 for the next one to start; meaningful only while it is queued.
+pub async fn queue_position(pool: &AnyPool, generation: &Generation) -> Result<i64, StorageError> {
+    let ahead: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM generations WHERE status = 'queued' AND (priority > $1 OR (priority = $1 AND id < $2))")
+            .bind(generation.priority)
+            .bind(generation.id.to_string())
+            .fetch_one(pool)
+            .await?;
+    Ok(ahead + 1)
+}
+
 /// Moves a generation from one of the `from` statuses to `to`; false when it was in none of them.
 pub async fn transition(tx: &mut Tx, id: Uuid, from: &[GenerationStatus], to: GenerationStatus, now_ms: i64) -> Result<bool, StorageError> {
     let mut query = QueryBuilder::new("UPDATE generations SET status = ");

@@ -306,6 +306,22 @@ pub async fn retry_at(tx: &mut Tx, fence: Fence, error: &str, run_at_ms: i64) ->
     Ok(done.rows_affected() == 1)
 }
 
+/// Like a retry, but the attempt is given back: something outside was missing.
+pub async fn wait_until(tx: &mut Tx, fence: Fence, error: &str, run_at_ms: i64) -> Result<bool, StorageError> {
+    let done = sqlx::query(
+        "UPDATE jobs SET state = 'scheduled', error = $3, run_at_ms = $4, attempt = attempt - 1, lease_owner = NULL \
+         WHERE id = $1 AND lease_no = $2 AND state = 'running'",
+    )
+    .bind(fence.job_id.to_string())
+    .bind(fence.lease_no)
+    .bind(error)
+    .bind(run_at_ms)
+    .execute(tx.connection())
+    .await?;
+    tx.wakes_jobs();
+    Ok(done.rows_affected() == 1)
+}
+
 /// Verdict "discard", with the reason.
 pub async fn discard(tx: &mut Tx, fence: Fence, error: &str, now_ms: i64) -> Result<bool, StorageError> {
     end(
@@ -389,6 +405,35 @@ pub async fn cancel_generation(tx: &mut Tx, generation_id: Uuid, reason: &str, n
     Ok(CancelledJobs { waiting: parse_ids(&waiting)?, running: parse_ids(&running)? })
 }
 
+/// Cancels one job: at once where it waits, by request where it runs. `None` where it has ended.
+pub async fn cancel_one(tx: &mut Tx, id: Uuid, reason: &str, now_ms: i64) -> Result<Option<CancelledJobs>, StorageError> {
+    let waiting = sqlx::query(
+        "UPDATE jobs SET state = 'cancelled', error = $2, finished_at_ms = $3 WHERE id = $1 AND state IN ('scheduled', 'queued')",
+    )
+    .bind(id.to_string())
+    .bind(reason)
+    .bind(now_ms)
+    .execute(tx.connection())
+    .await?;
+    if waiting.rows_affected() == 1 {
+        return Ok(Some(CancelledJobs { waiting: vec![id], running: Vec::new() }));
+    }
+    let running = sqlx::query("UPDATE jobs SET cancel_requested = 1 WHERE id = $1 AND state = 'running'")
+        .bind(id.to_string())
+        .execute(tx.connection())
+        .await?;
+    Ok((running.rows_affected() == 1).then(|| CancelledJobs { waiting: Vec::new(), running: vec![id] }))
+}
+
+/// How many jobs of a generation a worker holds, as the transaction sees it.
+pub async fn count_running(tx: &mut Tx, generation_id: Uuid) -> Result<i64, StorageError> {
+    let count = sqlx::query_scalar("SELECT COUNT(*) FROM jobs WHERE generation_id = $1 AND state = 'running'")
+        .bind(generation_id.to_string())
+        .fetch_one(tx.connection())
+        .await?;
+    Ok(count)
+}
+
 /// A job whose worker is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TakenBack {
@@ -413,8 +458,9 @@ pub enum Lost<'a> {
 /// Takes jobs from workers that are gone (the attempt is given back, a crash is counted): back to the queue, or to `cancelled` if that was asked for, or to `failed` once a job has seen
 /// `crashes_max` workers die.
 pub async fn take_back(tx: &mut Tx, lost: Lost<'_>, crashes_max: i64, now_ms: i64) -> Result<Vec<TakenBack>, StorageError> {
-    let mut query =
-        QueryBuilder::new("UPDATE jobs SET crashes = crashes + 1, attempt = attempt - 1, lease_owner = NULL, error = 'the worker died', state = CASE ");
+    let mut query = QueryBuilder::new(
+        "UPDATE jobs SET crashes = crashes + 1, attempt = attempt - 1, lease_owner = NULL, error = 'the worker died', state = CASE ",
+    );
     query.push("WHEN cancel_requested = 1 THEN 'cancelled' WHEN crashes + 1 >= ").push_bind(crashes_max);
     query
         .push(" THEN 'failed' ELSE 'queued' END, finished_at_ms = CASE WHEN cancel_requested = 1 OR crashes + 1 >= ")

@@ -82,6 +82,9 @@ impl Signals {
     }
 }
 
+/// Connections for reads.
+pub type Pool = AnyPool;
+
 /// The handle to the database; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Rows {
@@ -123,7 +126,7 @@ impl Rows {
     }
 
     /// Connections for reads outside a transaction.
-    pub fn read(&self) -> &AnyPool {
+    pub fn read(&self) -> &Pool {
         &self.readers
     }
 

@@ -1,0 +1,138 @@
+//! What a job is: the struct of its arguments with a fixed name, a `run`, and an error that says what the queue does next.
+//!
+//! This file may not know apalis nor how leases are kept; it is all that the kinds of job see of the queue.
+
+use std::sync::Arc;
+
+use engine::handle::EngineHandle;
+use serde::{Deserialize, Serialize};
+use storage::jobs::{ClaimedJob, Fence};
+use storage::{Storage, StorageError, Tx};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::fail_point;
+use crate::merge_chunks::MergeChunks;
+use crate::speak_chunk::SpeakChunk;
+
+/// Everything that a run may touch.
+#[derive(Debug, Clone)]
+pub(crate) struct JobContext {
+    pub storage: Storage,
+    pub engine: EngineHandle,
+    pub clock: Arc<dyn Clock>,
+    pub temporary_folder: Arc<std::path::Path>,
+    pub job: Arc<ClaimedJob>,
+    /// Fires when the run must stop.
+    pub token: CancellationToken,
+}
+
+impl JobContext {
+    pub(crate) fn fence(&self) -> Fence {
+        self.job.fence
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
+    /// Opens the one transaction in which a run ends: the job is done in it, and whatever else the caller writes into it is done with it or
+    /// not at all.
+    pub(crate) async fn begin_finish(&self, result: Option<&str>) -> Result<Tx, JobError> {
+        let mut tx = self.storage.rows.begin().await?;
+        if !storage::jobs::finish(&mut tx, self.fence(), result, self.now_ms()).await? {
+            return Err(JobError::Fenced);
+        }
+        Ok(tx)
+    }
+
+    /// Commits at a named boundary.
+    pub(crate) async fn commit(&self, tx: Tx, before: &'static str, after: &'static str) -> Result<Committed, JobError> {
+        fail_point::pass(before);
+        tx.commit().await?;
+        fail_point::pass(after);
+        Ok(Committed(()))
+    }
+}
+
+/// Proof that a run has ended in a committed transaction: only [`JobContext::commit`] makes one.
+#[derive(Debug)]
+pub(crate) struct Committed(());
+
+/// What the queue does next.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JobError {
+    /// Try again after a while, until the attempts are used up.
+    #[error("{0}")]
+    Retry(String),
+    /// No other attempt can succeed.
+    #[error("{0}")]
+    Discard(String),
+    /// Something outside is missing (disk space, the database, an installed engine): wait for it without spending an attempt.
+    #[error("waiting: {0}")]
+    Wait(String),
+    /// The token fired; the lease knows why.
+    #[error("stopped")]
+    Stopped,
+    /// The lease is gone: whatever was done is thrown away.
+    #[error("lease lost")]
+    Fenced,
+}
+
+impl From<StorageError> for JobError {
+    fn from(error: StorageError) -> Self {
+        match &error {
+            StorageError::Busy(_) | StorageError::Unreachable(_) | StorageError::Full(_) => Self::Wait(error.to_string()),
+            _ => Self::Retry(error.to_string()),
+        }
+    }
+}
+
+impl From<engine::speech::EngineError> for JobError {
+    fn from(error: engine::speech::EngineError) -> Self {
+        use engine::speech::EngineError;
+        match error {
+            EngineError::Stopped => Self::Stopped,
+            EngineError::Refused(why) => Self::Discard(why),
+            EngineError::Unavailable { what, command } => Self::Wait(format!("{what} is not installed: {command}")),
+            EngineError::OutOfMemory => Self::Retry("out of memory".into()),
+            EngineError::Failed(why) => Self::Retry(why),
+        }
+    }
+}
+
+/// The queues; each has its own workers.
+pub(crate) const QUEUE_CPU: &str = "cpu";
+pub(crate) const QUEUE_IO: &str = "io";
+
+/// All kinds. The wire name in the row never changes once released.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum JobKind {
+    SpeakChunk(SpeakChunk),
+    MergeChunks(MergeChunks),
+}
+
+impl JobKind {
+    pub(crate) fn parse(kind: &str, payload: &str) -> Result<Self, serde_json::Error> {
+        match kind {
+            SpeakChunk::NAME => serde_json::from_str(payload).map(Self::SpeakChunk),
+            MergeChunks::NAME => serde_json::from_str(payload).map(Self::MergeChunks),
+            _ => Err(serde::de::Error::custom(format!("no job kind {kind}"))),
+        }
+    }
+
+    pub(crate) async fn run(&self, context: &JobContext) -> Result<Committed, JobError> {
+        match self {
+            Self::SpeakChunk(job) => job.run(context).await,
+            Self::MergeChunks(job) => job.run(context).await,
+        }
+    }
+
+    /// How long one attempt may take before it counts as hung.
+    pub(crate) fn timeout_ms(&self) -> u64 {
+        match self {
+            Self::SpeakChunk(_) => SpeakChunk::TIMEOUT_MS,
+            Self::MergeChunks(_) => MergeChunks::TIMEOUT_MS,
+        }
+    }
+}

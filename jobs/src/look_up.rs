@@ -1,0 +1,205 @@
+//! Reading: rows put together as what a caller may see. Nothing here changes anything.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use storage::chunks::{self, Chunk};
+use storage::generations::{self, Generation, GenerationFilter, GenerationStatus};
+use storage::jobs::{JobRow, JobState};
+use storage::{StorageError, renders};
+use uuid::Uuid;
+
+use crate::Jobs;
+use crate::view::{ChunkView, JobFailure, JobView, QueueView};
+
+/// How long a waiting reader sleeps at most before it looks again: commits of other processes on SQLite raise no signal here.
+const WAIT_POLL_MS: u64 = 500;
+/// How many generations a look at the queue shows.
+const QUEUE_SHOWN_MAX: u32 = 100;
+
+impl Jobs {
+    /// A generation, or a job that was asked for by itself; `None` for an unknown id and for another owner's.
+    pub async fn job(&self, owner_id: &str, id: Uuid) -> Result<Option<JobView>, StorageError> {
+        if let Some(generation) = self.generation(owner_id, id).await? {
+            return self.view_of_generation(&generation).await.map(Some);
+        }
+        let row = storage::jobs::find(self.storage.rows.read(), id).await?;
+        Ok(row.filter(|row| row.owner_id == owner_id).map(|row| view_of_job(&row)))
+    }
+
+    pub async fn generation(&self, owner_id: &str, id: Uuid) -> Result<Option<Generation>, StorageError> {
+        let generation = generations::find(self.storage.rows.read(), id).await?;
+        Ok(generation.filter(|generation| generation.owner_id == owner_id))
+    }
+
+    /// Returns as soon as the job is final, at the latest after `wait_ms`.
+    pub async fn wait(&self, owner_id: &str, id: Uuid, wait_ms: u64) -> Result<Option<JobView>, StorageError> {
+        let mut changed = self.storage.rows.events_changed();
+        let deadline = self.clock.sleep(wait_ms);
+        tokio::pin!(deadline);
+        loop {
+            changed.borrow_and_update();
+            let job = self.job(owner_id, id).await?;
+            if job.as_ref().is_none_or(JobView::is_final) {
+                return Ok(job);
+            }
+            tokio::select! {
+                () = &mut deadline => return Ok(job),
+                _ = tokio::time::timeout(Duration::from_millis(WAIT_POLL_MS), changed.changed()) => {}
+            }
+        }
+    }
+
+    /// Newest first, with how many there are in all.
+    pub async fn list(&self, filter: &GenerationFilter, before: Option<Uuid>, limit: u32) -> Result<(Vec<JobView>, i64), StorageError> {
+        let pool = self.storage.rows.read();
+        let mut views = Vec::new();
+        for generation in generations::list(pool, filter, before, limit).await? {
+            views.push(self.view_of_generation(&generation).await?);
+        }
+        Ok((views, generations::count(pool, filter).await?))
+    }
+
+    /// All takes from `first_index` on; `None` for an unknown generation and for another owner's.
+    pub async fn chunks(&self, owner_id: &str, id: Uuid, first_index: u32, limit: u32) -> Result<Option<Vec<ChunkView>>, StorageError> {
+        if self.generation(owner_id, id).await?.is_none() {
+            return Ok(None);
+        }
+        let rows = chunks::list(self.storage.rows.read(), id, first_index, limit).await?;
+        rows.into_iter().map(view_of_chunk).collect::<Result<_, _>>().map(Some)
+    }
+
+    pub async fn queue(&self, owner_id: &str) -> Result<QueueView, StorageError> {
+        let pool = self.storage.rows.read();
+        let filter = GenerationFilter { open: true, ..GenerationFilter::of_owner(owner_id) };
+        let (open, own) = self.list(&filter, None, QUEUE_SHOWN_MAX).await?;
+        let (queued, running): (Vec<_>, Vec<_>) = open.into_iter().partition(|job| job.status == GenerationStatus::Queued.as_str());
+        let mut totals = BTreeMap::new();
+        for count in storage::jobs::count_live(pool).await? {
+            *totals.entry(count.state.as_str().to_owned()).or_insert(0) += count.count;
+        }
+        Ok(QueueView {
+            running,
+            queued,
+            others: generations::count_open(pool).await? - own,
+            paused: false,
+            workers: self.config.slots,
+            totals,
+            avg_rtf: chunks::recent_rtf(pool).await?,
+        })
+    }
+
+    pub(crate) async fn view_of_generation(&self, generation: &Generation) -> Result<JobView, StorageError> {
+        let pool = self.storage.rows.read();
+        let queued = generation.status == GenerationStatus::Queued;
+        let queue_position = if queued { Some(generations::queue_position(pool, generation).await?) } else { None };
+        let has_audio = generation.status == GenerationStatus::Completed && renders::newest(pool, generation.id).await?.is_some();
+        let now_ms = self.clock.now_ms();
+        Ok(JobView {
+            id: generation.id,
+            generation_id: Some(generation.id),
+            owner_id: generation.owner_id.clone(),
+            kind: generation.kind.clone(),
+            status: generation.status.to_string(),
+            progress: progress_of(generation),
+            stage: stage_of(generation),
+            queue_position,
+            eta_ms: eta_ms(generation, now_ms),
+            chunks_total: generation.chunks_total,
+            chunks_done: generation.chunks_done,
+            attempt: generation.attempt,
+            priority: generation.priority,
+            created_at_ms: generation.created_at_ms,
+            started_at_ms: generation.started_at_ms,
+            finished_at_ms: generation.finished_at_ms,
+            error: generation.error.as_deref().map(serde_json::from_str).transpose()?,
+            result: generation.result.as_deref().map(serde_json::from_str).transpose()?,
+            title: generation.title.clone(),
+            voice_id: generation.voice_id.clone(),
+            voice_name: generation.voice_name.clone(),
+            metadata: generation.metadata.as_deref().map(serde_json::from_str).transpose()?,
+            has_audio,
+        })
+    }
+}
+
+/// Chunks are nine tenths of the way, the merge is the rest.
+fn progress_of(generation: &Generation) -> f64 {
+    if generation.status == GenerationStatus::Completed {
+        return 1.0;
+    }
+    0.9 * generation.chunks_done as f64 / generation.chunks_total.max(1) as f64
+}
+
+fn stage_of(generation: &Generation) -> Option<String> {
+    match generation.status {
+        GenerationStatus::Running => Some("speaking".into()),
+        GenerationStatus::Merging => Some("merging".into()),
+        _ if generation.cancel_requested && !generation.status.is_final() => Some("cancelling".into()),
+        _ => None,
+    }
+}
+
+/// From the pace so far; `None` before the first chunk.
+fn eta_ms(generation: &Generation, now_ms: i64) -> Option<i64> {
+    let started_ms = generation.started_at_ms.filter(|_| generation.status == GenerationStatus::Running)?;
+    let left = generation.chunks_total - generation.chunks_done;
+    (generation.chunks_done > 0).then(|| (now_ms - started_ms).max(0) * left / generation.chunks_done)
+}
+
+fn view_of_job(row: &JobRow) -> JobView {
+    let status = match row.state {
+        JobState::Scheduled | JobState::Queued => "queued",
+        JobState::Running => "running",
+        JobState::Done => "completed",
+        JobState::Failed => "failed",
+        JobState::Cancelled => "cancelled",
+    };
+    let failure = |detail: &String| JobFailure { code: "job_failed".into(), detail: detail.clone(), chunk_index: None };
+    JobView {
+        id: row.id,
+        generation_id: row.generation_id,
+        owner_id: row.owner_id.clone(),
+        kind: format!("generate.{}", row.kind),
+        status: status.into(),
+        progress: if row.state == JobState::Done { 1.0 } else { 0.0 },
+        stage: None,
+        queue_position: None,
+        eta_ms: None,
+        chunks_total: 0,
+        chunks_done: 0,
+        attempt: row.attempt,
+        priority: row.priority,
+        created_at_ms: row.created_at_ms,
+        started_at_ms: row.started_at_ms,
+        finished_at_ms: row.finished_at_ms,
+        error: row.error.as_ref().filter(|_| row.state == JobState::Failed).map(failure),
+        result: row.result.as_deref().and_then(|text| serde_json::from_str(text).ok()),
+        title: None,
+        voice_id: None,
+        voice_name: None,
+        metadata: None,
+        has_audio: row.state == JobState::Done,
+    }
+}
+
+fn view_of_chunk(chunk: Chunk) -> Result<ChunkView, StorageError> {
+    let audio = chunk.audio.as_ref();
+    Ok(ChunkView {
+        index: chunk.id.index,
+        take: chunk.id.take,
+        text: chunk.text,
+        voice_id: chunk.voice_id,
+        language: chunk.language,
+        status: chunk.status.to_string(),
+        attempt: chunk.attempt,
+        duration_ms: audio.map(|audio| audio.duration_ms),
+        size_bytes: audio.map(|audio| audio.blob.size_bytes),
+        sha256: audio.map(|audio| audio.blob.sha256.clone()),
+        rtf: audio.map(|audio| audio.rtf),
+        words: audio.map_or(Ok(serde_json::Value::Null), |audio| serde_json::from_str(&audio.words))?,
+        cached: chunk.cached,
+        suspect: chunk.suspect,
+        error: chunk.error,
+    })
+}

@@ -1,0 +1,287 @@
+//! From a submission to a plan: which chunks, spoken by whom, in which language, with which seed. Pure: voices and the seed are arguments,
+//! and the same arguments give the same plan.
+
+use std::collections::BTreeMap;
+
+use engine::speech::{Capabilities, SynthesisRequest};
+use engine::text::split::{SplitConfig, split};
+use engine::text::turns::turns;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use storage::chunks::NewChunk;
+
+use crate::submission::{ChunkInput, FieldError, Source, Submission, SubmitError};
+use crate::voices::{Voice, VoiceSnapshot};
+
+/// What else decides how a chunk sounds; JSON in the row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChunkSpec {
+    pub pause_after_ms: u32,
+    pub speed: f32,
+    pub pitch_semitones: f32,
+    pub instruct: Option<String>,
+    pub seed: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The whole text as it was asked for.
+    pub text: String,
+    pub voices: BTreeMap<String, VoiceSnapshot>,
+    pub chunks: Vec<PlannedChunk>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedChunk {
+    pub text: String,
+    pub voice_id: String,
+    pub language: String,
+    pub spec: ChunkSpec,
+}
+
+#[derive(Debug, Clone)]
+pub struct PlanLimits {
+    pub text_chars_max: usize,
+    pub chunks_max: usize,
+    /// A chunk that the caller cut.
+    pub chunk_chars_max: usize,
+}
+
+impl Default for PlanLimits {
+    fn default() -> Self {
+        Self { text_chars_max: 2_000_000, chunks_max: 20_000, chunk_chars_max: 5_000 }
+    }
+}
+
+/// A piece of text with what was said about it, before it is split.
+struct Part<'a> {
+    text: &'a str,
+    voice: &'a Voice,
+    language: Option<String>,
+    input: Option<&'a ChunkInput>,
+}
+
+/// `voice` finds a voice by id; `seed` is used where the submission has none.
+pub fn plan(submission: &Submission, voice: impl Fn(&str) -> Option<Voice>, limits: &PlanLimits, seed: u64) -> Result<Plan, SubmitError> {
+    check_values(submission, limits)?;
+    let voices = wanted_voices(submission, &voice)?;
+    let parts = parts_of(submission, &voices)?;
+    let seed = submission.options.seed.unwrap_or(seed);
+    let mut chunks: Vec<PlannedChunk> = Vec::new();
+    for part in &parts {
+        if let Some(last) = chunks.last_mut()
+            && last.voice_id != part.voice.id
+        {
+            last.spec.pause_after_ms = last.spec.pause_after_ms.max(submission.options.pause_between_turns_ms);
+        }
+        plan_part(submission, part, seed, &mut chunks);
+        if chunks.len() > limits.chunks_max {
+            return Err(invalid("text", format!("makes more than {} chunks", limits.chunks_max)));
+        }
+    }
+    if chunks.is_empty() {
+        return Err(invalid("text", "must hold something to say".into()));
+    }
+    let used = voices.into_values().map(|voice| (voice.id.clone(), voice.snapshot())).collect();
+    Ok(Plan { text: whole_text(&submission.source), voices: used, chunks })
+}
+
+fn invalid(field: &str, message: String) -> SubmitError {
+    SubmitError::Invalid(vec![FieldError { field: field.into(), message }])
+}
+
+fn whole_text(source: &Source) -> String {
+    match source {
+        Source::Text(text) => text.clone(),
+        Source::Chunks(chunks) => chunks.iter().map(|chunk| chunk.text.trim()).collect::<Vec<_>>().join("\n"),
+    }
+}
+
+fn check_values(submission: &Submission, limits: &PlanLimits) -> Result<(), SubmitError> {
+    let mut errors = Vec::new();
+    let mut check = |ok: bool, field: &str, message: String| {
+        if !ok {
+            errors.push(FieldError { field: field.into(), message });
+        }
+    };
+    let options = &submission.options;
+    check((0.25..=4.0).contains(&options.speed), "speed", "must be between 0.25 and 4".into());
+    check((-12.0..=12.0).contains(&options.pitch_semitones), "pitch", "must be between -12 and 12 semitones".into());
+    check((20..=1_000).contains(&options.max_chunk_chars), "max_chunk_chars", "must be between 20 and 1000".into());
+    check(options.pause_ms <= 10_000, "pause_ms", "must be at most 10000".into());
+    check(options.pause_between_turns_ms <= 10_000, "pause_between_turns_ms", "must be at most 10000".into());
+    check((-10..=10).contains(&submission.priority), "priority", "must be between -10 and 10".into());
+    match &submission.source {
+        Source::Text(text) => {
+            check(!text.trim().is_empty(), "text", "must not be empty".into());
+            check(text.chars().count() <= limits.text_chars_max, "text", format!("must have at most {} characters", limits.text_chars_max));
+        }
+        Source::Chunks(chunks) => {
+            check(!chunks.is_empty(), "chunks", "must not be empty".into());
+            check(chunks.len() <= limits.chunks_max, "chunks", format!("must be at most {}", limits.chunks_max));
+            for (index, chunk) in chunks.iter().enumerate() {
+                let field = |name: &str| format!("chunks[{index}].{name}");
+                check(!chunk.text.trim().is_empty(), &field("text"), "must not be empty".into());
+                let longest = limits.chunk_chars_max;
+                check(chunk.text.chars().count() <= longest, &field("text"), format!("must have at most {longest} characters"));
+                check(chunk.speed.is_none_or(|speed| (0.25..=4.0).contains(&speed)), &field("speed"), "must be between 0.25 and 4".into());
+                check(chunk.pause_after_ms.is_none_or(|ms| ms <= 10_000), &field("pause_after_ms"), "must be at most 10000".into());
+            }
+        }
+    }
+    let merge = crate::merge_chunks::check_options(&options.merge);
+    errors.extend(merge);
+    if errors.is_empty() { Ok(()) } else { Err(SubmitError::Invalid(errors)) }
+}
+
+/// Every voice that is named anywhere, by the name it is called there.
+fn wanted_voices(submission: &Submission, voice: &impl Fn(&str) -> Option<Voice>) -> Result<BTreeMap<String, Voice>, SubmitError> {
+    let mut names: Vec<&str> = submission.voice_id.as_deref().into_iter().collect();
+    names.extend(submission.voices.values().map(String::as_str));
+    if let Source::Chunks(chunks) = &submission.source {
+        names.extend(chunks.iter().filter_map(|chunk| chunk.voice_id.as_deref()));
+    }
+    let mut found = BTreeMap::new();
+    for name in names {
+        let voice = voice(name).ok_or_else(|| SubmitError::VoiceNotFound(name.into()))?;
+        found.insert(name.to_owned(), voice);
+    }
+    if let Source::Text(text) = &submission.source {
+        for turn in turns(text) {
+            let Some(name) = turn.voice.as_deref() else { continue };
+            if !submission.voices.contains_key(name) && !found.contains_key(name) {
+                let voice = voice(name).ok_or_else(|| SubmitError::VoiceNotFound(name.into()))?;
+                found.insert(name.to_owned(), voice);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn parts_of<'a>(submission: &'a Submission, voices: &'a BTreeMap<String, Voice>) -> Result<Vec<Part<'a>>, SubmitError> {
+    let by_name = |name: &str| voices.get(submission.voices.get(name).map_or(name, String::as_str));
+    let default = submission.voice_id.as_deref().and_then(by_name);
+    let missing = |field: &str| invalid(field, "is needed: no voice is named for this text".into());
+    let whole = match submission.options.language.as_str() {
+        "auto" | "" => None,
+        language => Some(language.to_owned()),
+    };
+    match &submission.source {
+        Source::Chunks(chunks) => chunks
+            .iter()
+            .enumerate()
+            .map(|(index, chunk)| {
+                let voice = chunk.voice_id.as_deref().and_then(by_name).or(default);
+                let voice = voice.ok_or_else(|| missing(&format!("chunks[{index}].voice_id")))?;
+                let language = chunk.language.clone().filter(|tag| tag != "auto").or_else(|| whole.clone());
+                Ok(Part { text: &chunk.text, voice, language, input: Some(chunk) })
+            })
+            .collect(),
+        Source::Text(text) => turns(text)
+            .into_iter()
+            .map(|turn| {
+                let voice = turn.voice.as_deref().and_then(by_name).or(default).ok_or_else(|| missing("voice_id"))?;
+                let language = turn.language.or_else(|| whole.clone());
+                Ok(Part { text: &text[turn.byte_start..turn.byte_end], voice, language, input: None })
+            })
+            .collect(),
+    }
+}
+
+fn plan_part(submission: &Submission, part: &Part<'_>, seed: u64, chunks: &mut Vec<PlannedChunk>) {
+    let options = &submission.options;
+    let spec = |index: usize| ChunkSpec {
+        pause_after_ms: part.input.and_then(|input| input.pause_after_ms).unwrap_or(options.pause_ms),
+        speed: part.input.and_then(|input| input.speed).unwrap_or(options.speed),
+        pitch_semitones: options.pitch_semitones,
+        instruct: part.input.and_then(|input| input.instruct.clone()).or_else(|| options.instruct.clone()),
+        seed: seed_of(seed, index as u64),
+    };
+    let fallback = chunks.last().map_or(part.voice.language.clone(), |chunk| chunk.language.clone());
+    let language_of = |found: &str| {
+        let tag = part.language.clone().unwrap_or_else(|| among(found, &submission.languages, &fallback));
+        with_region(&tag, &part.voice.language)
+    };
+    if part.input.is_some() {
+        let found = engine::text::language::detect(part.text, &fallback);
+        let language = language_of(&found);
+        let (text, index) = (part.text.trim().to_owned(), chunks.len());
+        chunks.push(PlannedChunk { text, voice_id: part.voice.id.clone(), language, spec: spec(index) });
+        return;
+    }
+    let config = SplitConfig { language: part.language.clone(), max_chars: options.max_chunk_chars as usize, ..SplitConfig::default() };
+    for piece in split(part.text, &config) {
+        let language = language_of(&piece.language);
+        chunks.push(PlannedChunk { text: piece.text, voice_id: part.voice.id.clone(), language, spec: spec(chunks.len()) });
+    }
+}
+
+/// A bare language takes the region of the voice's own: a British voice reads English as British.
+fn with_region(tag: &str, voice_language: &str) -> String {
+    let same = voice_language.split('-').next().is_some_and(|primary| primary.eq_ignore_ascii_case(tag));
+    if same { voice_language.to_owned() } else { tag.to_owned() }
+}
+
+/// Keeps a found language if the request allows it.
+fn among(found: &str, allowed: &[String], fallback: &str) -> String {
+    let primary = |tag: &str| tag.split('-').next().unwrap_or(tag).to_ascii_lowercase();
+    if allowed.is_empty() {
+        return found.to_owned();
+    }
+    let matching = allowed.iter().find(|tag| primary(tag) == primary(found));
+    matching.or_else(|| allowed.iter().find(|tag| primary(tag) == primary(fallback))).unwrap_or(&allowed[0]).clone()
+}
+
+/// A chunk's own seed: the finaliser of splitmix64 (Steele et al. 2014) over the generation's seed and the index.
+fn seed_of(seed: u64, index: u64) -> u64 {
+    let mut z = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    // JSON numbers beyond 2^53 lose digits in many readers.
+    (z ^ (z >> 31)) >> 11
+}
+
+/// What the engine is asked for a chunk.
+pub fn request_of(text: &str, language: &str, spec: &ChunkSpec, voice: &VoiceSnapshot) -> SynthesisRequest {
+    SynthesisRequest {
+        text: text.to_owned(),
+        voice: voice.profile.clone(),
+        language: language.to_owned(),
+        speed: spec.speed,
+        pitch_semitones: spec.pitch_semitones,
+        seed: spec.seed,
+        instruct: spec.instruct.clone(),
+    }
+}
+
+/// Equal for requests that give equal samples: engine, revision and the whole request, as SHA-256 of their JSON.
+pub fn params_hash(capabilities: &Capabilities, request: &SynthesisRequest) -> Result<String, serde_json::Error> {
+    let mut request = request.clone();
+    if !capabilities.uses_seed {
+        request.seed = 0;
+    }
+    if !capabilities.instruct {
+        request.instruct = None;
+    }
+    let text = serde_json::to_vec(&(&capabilities.engine, &capabilities.revision, request))?;
+    Ok(hex::encode(Sha256::digest(&text)))
+}
+
+/// The rows of a plan.
+pub fn rows_of(plan: &Plan, capabilities: &Capabilities) -> Result<Vec<NewChunk>, serde_json::Error> {
+    let mut rows = Vec::with_capacity(plan.chunks.len());
+    for (index, chunk) in (0u32..).zip(&plan.chunks) {
+        let voice = &plan.voices[&chunk.voice_id];
+        let request = request_of(&chunk.text, &chunk.language, &chunk.spec, voice);
+        rows.push(NewChunk {
+            index,
+            take: 1,
+            text: chunk.text.clone(),
+            voice_id: chunk.voice_id.clone(),
+            language: chunk.language.clone(),
+            spec: serde_json::to_string(&chunk.spec)?,
+            params_hash: params_hash(capabilities, &request)?,
+        });
+    }
+    Ok(rows)
+}

@@ -1,0 +1,170 @@
+//! The job that speaks one take of one chunk: read the plan, compute or find equal samples, store them, and end in one transaction with the
+//! event and, after the last chunk, with the merge enqueued.
+
+use std::collections::BTreeMap;
+
+use audio::wav::{BitDepth, WavError, WavLayout, WavSpec, WavWriter};
+use bytes::Bytes;
+use engine::speech::{SAMPLE_RATE_HZ, Speech};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use storage::chunks::{self, Chunk, ChunkAudio, ChunkId, ChunkStatus};
+use storage::events::NewEvent;
+use storage::generations::{self, Generation, GenerationStatus};
+use storage::{BlobKey, StorageError, Tx};
+use uuid::Uuid;
+
+use crate::job::{Committed, JobContext, JobError, QUEUE_CPU};
+use crate::merge_chunks::{self, MergeChunks};
+use crate::plan::{ChunkSpec, request_of};
+use crate::submission::GenerationOptions;
+use crate::voices::VoiceSnapshot;
+use crate::{fail_point, moves};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SpeakChunk {
+    pub generation_id: Uuid,
+    pub index: u32,
+    pub take: u32,
+}
+
+/// A chunk's samples on their way to the store.
+struct Spoken {
+    audio: ChunkAudio,
+    cached: bool,
+}
+
+impl SpeakChunk {
+    pub(crate) const NAME: &str = "speak_chunk";
+    pub(crate) const QUEUE: &str = QUEUE_CPU;
+    pub(crate) const ATTEMPTS_MAX: i64 = 3;
+    pub(crate) const TIMEOUT_MS: u64 = 10 * 60 * 1_000;
+
+    pub(crate) fn chunk_id(&self) -> ChunkId {
+        ChunkId { generation_id: self.generation_id, index: self.index, take: self.take }
+    }
+
+    fn blob_key(&self) -> BlobKey {
+        BlobKey::Chunk { generation_id: self.generation_id, index: self.index, take: self.take }
+    }
+
+    pub(crate) async fn run(&self, context: &JobContext) -> Result<Committed, JobError> {
+        let pool = context.storage.rows.read();
+        let generation = generations::find(pool, self.generation_id).await?;
+        let generation = generation.ok_or_else(|| JobError::Discard("its generation is gone".into()))?;
+        let chunk = chunks::find(pool, self.chunk_id()).await?.ok_or_else(|| JobError::Discard("its chunk is gone".into()))?;
+        if chunk.status == ChunkStatus::Completed {
+            let tx = context.begin_finish(None).await?;
+            return context.commit(tx, "chunk.before_commit", "chunk.after_commit").await;
+        }
+        if matches!(generation.status, GenerationStatus::Queued | GenerationStatus::Interrupted) {
+            announce_start(context, &generation).await?;
+        }
+        let spoken = match self.copy_equal(context, &generation, &chunk).await? {
+            Some(audio) => Spoken { audio, cached: true },
+            None => Spoken { audio: self.speak(context, &generation, &chunk).await?, cached: false },
+        };
+        self.finish(context, &generation, &spoken).await
+    }
+
+    /// Finished chunks of the same owner that sound the same are copied, not made again.
+    async fn copy_equal(&self, context: &JobContext, generation: &Generation, chunk: &Chunk) -> Result<Option<ChunkAudio>, JobError> {
+        let equal = chunks::find_equal(context.storage.rows.read(), &generation.owner_id, &chunk.params_hash).await?;
+        let Some(Chunk { id, audio: Some(audio), .. }) = equal else {
+            return Ok(None);
+        };
+        let from = BlobKey::Chunk { generation_id: id.generation_id, index: id.index, take: id.take };
+        let bytes = match context.storage.blobs.get(from).await {
+            Ok(bytes) => bytes,
+            // Deleted between the look and the read: then it is made anew.
+            Err(StorageError::BlobNotFound(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let blob = self.put(context, bytes).await?;
+        Ok(Some(ChunkAudio { blob, rtf: 0.0, ..audio }))
+    }
+
+    async fn speak(&self, context: &JobContext, generation: &Generation, chunk: &Chunk) -> Result<ChunkAudio, JobError> {
+        let spec: ChunkSpec = serde_json::from_str(&chunk.spec).map_err(|error| JobError::Discard(format!("chunk spec: {error}")))?;
+        let voices: BTreeMap<String, VoiceSnapshot> =
+            serde_json::from_str(&generation.voices).map_err(|error| JobError::Discard(format!("voices: {error}")))?;
+        let voice = voices.get(&chunk.voice_id).ok_or_else(|| JobError::Discard(format!("no voice {}", chunk.voice_id)))?;
+        let request = request_of(&chunk.text, &chunk.language, &spec, voice);
+        let started_ms = context.now_ms();
+        let speech = context.engine.synthesize(request, context.token.clone()).await?;
+        let computed_ms = context.now_ms() - started_ms;
+        let sample_count = speech.samples.len();
+        let words = serde_json::to_string(&speech.words).map_err(|error| JobError::Discard(format!("words: {error}")))?;
+        let bytes = encode(speech).await?;
+        let blob = self.put(context, bytes).await?;
+        let duration_ms = sample_count as i64 * 1_000 / i64::from(SAMPLE_RATE_HZ);
+        Ok(ChunkAudio { blob, sample_count: sample_count as i64, duration_ms, words, rtf: computed_ms as f64 / duration_ms.max(1) as f64 })
+    }
+
+    async fn put(&self, context: &JobContext, bytes: Bytes) -> Result<storage::blobs::StoredBlob, JobError> {
+        fail_point::pass("chunk.before_blob");
+        let blob = context.storage.blobs.put(self.blob_key(), bytes).await?;
+        fail_point::pass("chunk.after_blob");
+        Ok(blob)
+    }
+
+    async fn finish(&self, context: &JobContext, generation: &Generation, spoken: &Spoken) -> Result<Committed, JobError> {
+        let now_ms = context.now_ms();
+        let mut tx = context.begin_finish(None).await?;
+        if chunks::complete(&mut tx, self.chunk_id(), &spoken.audio, spoken.cached, false, now_ms).await? {
+            self.announce(&mut tx, generation, spoken, now_ms).await?;
+        }
+        moves::close_if_cancelled(&mut tx, generation.id, now_ms).await?;
+        context.commit(tx, "chunk.before_commit", "chunk.after_commit").await
+    }
+
+    async fn announce(&self, tx: &mut Tx, generation: &Generation, spoken: &Spoken, now_ms: i64) -> Result<(), JobError> {
+        let (done, total) = generations::count_chunk_done(tx, generation.id).await?;
+        let all_done = done >= total && !generation.cancel_requested;
+        let options: GenerationOptions =
+            serde_json::from_str(&generation.params).map_err(|error| JobError::Discard(format!("params: {error}")))?;
+        if all_done && options.auto_merge {
+            let merge = MergeChunks::of_generation(generation.id, options.merge.clone());
+            merge_chunks::enqueue(tx, generation, &merge, Uuid::now_v7(), now_ms).await?;
+        }
+        let data = json!({
+            "index": self.index, "take": self.take, "duration_ms": spoken.audio.duration_ms, "cached": spoken.cached,
+            "chunks_done": done, "chunks_total": total,
+        });
+        let event = NewEvent { owner_id: &generation.owner_id, generation_id: Some(generation.id), kind: "chunk.ready", data };
+        storage::events::append(tx, event, now_ms).await?;
+        if all_done && options.auto_merge {
+            moves::merging(tx, generation, now_ms).await?;
+        } else if all_done {
+            moves::completed(tx, generation, None, json!({"chunks_total": total}), now_ms).await?;
+        }
+        Ok(())
+    }
+}
+
+/// queued or interrupted -> running, under the fence: a worker that lost its lease may not even say that it started.
+async fn announce_start(context: &JobContext, generation: &Generation) -> Result<(), JobError> {
+    let mut tx = context.storage.rows.begin().await?;
+    if !storage::jobs::holds(&mut tx, context.fence()).await? {
+        return Err(JobError::Fenced);
+    }
+    moves::started(&mut tx, generation, GenerationStatus::Running, context.now_ms()).await?;
+    fail_point::pass("start.before_commit");
+    tx.commit().await?;
+    Ok(())
+}
+
+/// 16-bit mono WAV, off the async threads.
+async fn encode(speech: Speech) -> Result<Bytes, JobError> {
+    let encoded = tokio::task::spawn_blocking(move || encode_wav(&speech.samples)).await;
+    let bytes = encoded.map_err(|error| JobError::Retry(format!("encode: {error}")))?;
+    bytes.map(Bytes::from).map_err(|error| JobError::Retry(format!("encode: {error}")))
+}
+
+fn encode_wav(samples: &[f32]) -> Result<Vec<u8>, WavError> {
+    let spec = WavSpec { rate_hz: SAMPLE_RATE_HZ, channels: 1, depth: BitDepth::Pcm16 };
+    let bytes = Vec::with_capacity(samples.len() * 2 + 64);
+    let mut writer = WavWriter::with_length(bytes, spec, WavLayout::default(), samples.len() as u64)?;
+    writer.write(samples)?;
+    writer.finish()
+}

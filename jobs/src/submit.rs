@@ -1,0 +1,119 @@
+//! Accepting a request: plan it, then one transaction with the generation, its chunks, their jobs and the first event. After the commit no
+//! crash can lose it.
+
+use engine::speech::Availability;
+use serde_json::json;
+use storage::events::NewEvent;
+use storage::generations::{Generation, GenerationStatus};
+use storage::jobs::NewJob;
+use storage::{StorageError, Tx, chunks, events, generations};
+use uuid::Uuid;
+
+use crate::plan::{self, Plan};
+use crate::speak_chunk::SpeakChunk;
+use crate::submission::{Submission, SubmitError};
+use crate::view::JobView;
+use crate::{Jobs, fail_point, voices};
+
+impl Jobs {
+    /// Accepts a request for speech. The answer means that it will be done.
+    pub async fn submit(&self, owner_id: &str, mut submission: Submission) -> Result<JobView, SubmitError> {
+        self.check_engine()?;
+        self.check_room().await?;
+        let seed = *submission.options.seed.get_or_insert_with(|| rand::random::<u64>() >> 11);
+        let limits = self.config.limits.clone();
+        let planned = tokio::task::spawn_blocking(move || {
+            let plan = plan::plan(&submission, voices::find, &limits, seed);
+            plan.map(|plan| (submission, plan))
+        });
+        let (submission, plan) = planned.await.map_err(|error| StorageError::Internal(format!("plan: {error}")))??;
+        let now_ms = self.clock.now_ms();
+        let generation = generation_of(owner_id, &submission, &plan, now_ms)?;
+        let rows = plan::rows_of(&plan, &self.engine.capabilities()).map_err(StorageError::from)?;
+        let jobs = jobs_of(&generation, rows.len() as u32, now_ms)?;
+        let mut tx = self.storage.rows.begin().await?;
+        accept(&mut tx, &generation, &rows, &jobs, now_ms).await?;
+        fail_point::pass("accept.before_commit");
+        tx.commit().await?;
+        fail_point::pass("accept.after_commit");
+        self.view_of_generation(&generation).await.map_err(SubmitError::from)
+    }
+
+    fn check_engine(&self) -> Result<(), SubmitError> {
+        match self.engine.availability() {
+            Availability::Ready => Ok(()),
+            Availability::Missing { what, command } => Err(SubmitError::EngineUnavailable { what, command }),
+        }
+    }
+
+    /// Refuses new work beyond the depth that was configured.
+    async fn check_room(&self) -> Result<(), SubmitError> {
+        let open = generations::count_open(self.storage.rows.read()).await?;
+        if open >= self.config.open_generations_max {
+            return Err(SubmitError::QueueFull { retry_after_s: self.config.queue_full_retry_after_s });
+        }
+        Ok(())
+    }
+}
+
+async fn accept(tx: &mut Tx, generation: &Generation, rows: &[chunks::NewChunk], jobs: &[NewJob], now_ms: i64) -> Result<(), StorageError> {
+    generations::insert(tx, generation).await?;
+    chunks::insert(tx, generation.id, rows).await?;
+    storage::jobs::enqueue(tx, jobs, now_ms).await?;
+    let data = json!({"type": generation.kind, "chunks_total": generation.chunks_total, "title": generation.title});
+    let event = NewEvent { owner_id: &generation.owner_id, generation_id: Some(generation.id), kind: "job.queued", data };
+    events::append(tx, event, now_ms).await?;
+    Ok(())
+}
+
+fn generation_of(owner_id: &str, submission: &Submission, plan: &Plan, now_ms: i64) -> Result<Generation, StorageError> {
+    let voice = submission.voice_id.as_deref().and_then(voices::find);
+    Ok(Generation {
+        id: Uuid::now_v7(),
+        owner_id: owner_id.to_owned(),
+        kind: submission.kind.as_str().to_owned(),
+        status: GenerationStatus::Queued,
+        title: submission.title.clone(),
+        text: plan.text.clone(),
+        voice_id: voice.as_ref().map(|voice| voice.id.clone()),
+        voice_name: voice.map(|voice| voice.name),
+        language: submission.options.language.clone(),
+        params: serde_json::to_string(&submission.options)?,
+        voices: serde_json::to_string(&plan.voices)?,
+        metadata: submission.metadata.as_ref().map(ToString::to_string),
+        priority: submission.priority,
+        chunks_total: plan.chunks.len() as i64,
+        chunks_done: 0,
+        attempt: 0,
+        cancel_requested: false,
+        error: None,
+        result: None,
+        created_at_ms: now_ms,
+        started_at_ms: None,
+        finished_at_ms: None,
+        traceparent: submission.trace.traceparent.clone(),
+        tracestate: submission.trace.tracestate.clone(),
+    })
+}
+
+fn jobs_of(generation: &Generation, chunks: u32, now_ms: i64) -> Result<Vec<NewJob>, StorageError> {
+    (0..chunks)
+        .map(|index| {
+            let payload = serde_json::to_string(&SpeakChunk { generation_id: generation.id, index, take: 1 })?;
+            Ok(NewJob {
+                id: Uuid::now_v7(),
+                kind: SpeakChunk::NAME.into(),
+                queue: SpeakChunk::QUEUE.into(),
+                priority: generation.priority,
+                owner_id: generation.owner_id.clone(),
+                generation_id: Some(generation.id),
+                payload,
+                attempts_max: SpeakChunk::ATTEMPTS_MAX,
+                run_at_ms: now_ms,
+                dedupe_key: None,
+                traceparent: generation.traceparent.clone(),
+                tracestate: generation.tracestate.clone(),
+            })
+        })
+        .collect()
+}

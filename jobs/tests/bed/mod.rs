@@ -1,0 +1,159 @@
+//! A whole queue in one process for the tests of this crate: a temporary data folder, the scripted engine, and workers that a test starts
+//! and stops. Waiting is for observable states only, never for a length of time.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use engine::handle::{EngineConfig, EngineHandle};
+use engine::scripted::{Act, Rule, Script, ScriptedEngines};
+use engine::speech::SpeechEngine;
+use jobs::clock::{Clock, SystemClock};
+use jobs::submission::{ChunkInput, GenerationKind, GenerationOptions, Source, Submission, TraceContext};
+use jobs::view::JobView;
+use jobs::worker::{Worker, WorkerConfig};
+use jobs::{Jobs, JobsConfig};
+use storage::events::Event;
+use storage::rows::{Rows, RowsConfig};
+use storage::{Blobs, Storage};
+use uuid::Uuid;
+
+/// A deadline for states that come at once on an idle machine; nothing asserts how long it took.
+const PATIENCE_MS: u64 = 30_000;
+
+pub const OWNER: &str = "owner-a";
+
+pub struct Bed {
+    pub folder: tempfile::TempDir,
+    pub storage: Storage,
+    pub engine: EngineHandle,
+    pub jobs: Jobs,
+    pub node_id: String,
+}
+
+impl Bed {
+    pub async fn new(script: Script) -> Self {
+        Self::in_folder(tempfile::tempdir().unwrap(), script).await
+    }
+
+    pub async fn in_folder(folder: tempfile::TempDir, script: Script) -> Self {
+        let url = format!("sqlite://{}?mode=rwc", folder.path().join("test.sqlite").display());
+        std::fs::create_dir_all(folder.path().join("blobs")).unwrap();
+        std::fs::create_dir_all(folder.path().join("tmp")).unwrap();
+        let storage = Storage {
+            rows: Rows::open(&RowsConfig::new(url)).await.unwrap(),
+            blobs: Blobs::open_local(&folder.path().join("blobs")).unwrap(),
+        };
+        let engines = ScriptedEngines::new(script);
+        let config = EngineConfig { name: "scripted".into(), threads: 2, ..EngineConfig::default() };
+        let engine = EngineHandle::start(config, move || Ok(Box::new(engines.engine()) as Box<dyn SpeechEngine>)).unwrap();
+        let jobs = Jobs::new(storage.clone(), engine.clone(), Arc::new(SystemClock), JobsConfig::default());
+        Self { folder, storage, engine, jobs, node_id: "node-a".into() }
+    }
+
+    pub fn worker_config(&self) -> WorkerConfig {
+        WorkerConfig { idle_poll_ms: 200, abandon_ms: 300, ..WorkerConfig::new(self.folder.path().join("tmp")) }
+    }
+
+    pub async fn start(&self) -> Worker {
+        self.start_with(self.worker_config()).await
+    }
+
+    pub async fn start_with(&self, config: WorkerConfig) -> Worker {
+        let clock = Arc::new(SystemClock);
+        let worker = Worker::start(self.storage.clone(), self.engine.clone(), clock, &self.node_id, config).await.unwrap();
+        self.jobs.attach(&worker);
+        worker
+    }
+
+    /// A generation with these texts as its chunks.
+    pub async fn submit(&self, texts: &[&str]) -> Uuid {
+        self.submit_as(OWNER, 0, texts).await
+    }
+
+    pub async fn submit_as(&self, owner: &str, priority: i64, texts: &[&str]) -> Uuid {
+        self.jobs.submit(owner, Submission { priority, ..submission(texts) }).await.unwrap().id
+    }
+
+    pub async fn job(&self, id: Uuid) -> JobView {
+        self.jobs.job(OWNER, id).await.unwrap().unwrap()
+    }
+
+    pub async fn end_of(&self, id: Uuid) -> JobView {
+        let view = self.jobs.wait(OWNER, id, PATIENCE_MS).await.unwrap().unwrap();
+        assert!(view.is_final(), "still {} with {} of {} chunks", view.status, view.chunks_done, view.chunks_total);
+        view
+    }
+
+    pub async fn events(&self, owner: &str) -> Vec<Event> {
+        storage::events::after(self.storage.rows.read(), owner, 0, 10_000).await.unwrap()
+    }
+
+    /// The types of an owner's events in order, with the index of the chunk where there is one.
+    pub async fn told(&self) -> Vec<String> {
+        let events = self.events(OWNER).await;
+        events
+            .iter()
+            .map(|event| match event.data.get("index") {
+                Some(index) => format!("{} {index}", event.kind),
+                None => event.kind.clone(),
+            })
+            .collect()
+    }
+
+    /// Waits until the log holds an event of this type.
+    pub async fn told_of(&self, kind: &str) -> Event {
+        let mut changed = self.storage.rows.events_changed();
+        let deadline = SystemClock.sleep(PATIENCE_MS);
+        tokio::pin!(deadline);
+        loop {
+            changed.borrow_and_update();
+            if let Some(event) = self.events(OWNER).await.into_iter().find(|event| event.kind == kind) {
+                return event;
+            }
+            tokio::select! {
+                () = &mut deadline => panic!("no {kind} among {:?}", self.told().await),
+                _ = changed.changed() => {}
+            }
+        }
+    }
+
+    /// Waits until an engine has been asked so many times.
+    pub async fn calls_reach(&self, calls: u64) {
+        self.until(|| self.engine.calls() >= calls).await;
+    }
+
+    pub async fn until(&self, reached: impl Fn() -> bool) {
+        for _ in 0..PATIENCE_MS / 5 {
+            if reached() {
+                return;
+            }
+            SystemClock.sleep(5).await;
+        }
+        panic!("not reached");
+    }
+}
+
+pub fn submission(texts: &[&str]) -> Submission {
+    let chunks = texts.iter().map(|text| ChunkInput { text: (*text).into(), ..ChunkInput::default() }).collect();
+    Submission {
+        kind: GenerationKind::CloneChunked,
+        source: Source::Chunks(chunks),
+        voice_id: Some("nora".into()),
+        voices: Default::default(),
+        languages: Vec::new(),
+        options: GenerationOptions { language: "en-US".into(), seed: Some(7), ..GenerationOptions::default() },
+        title: None,
+        metadata: None,
+        priority: 0,
+        trace: TraceContext::default(),
+    }
+}
+
+/// Follows `act` for texts with the needle, so many times.
+pub fn rule(needle: &str, act: Act, times: Option<u32>) -> Rule {
+    Rule { needle: needle.into(), act, times, after_steps: 0 }
+}
+
+pub fn script(rules: Vec<Rule>) -> Script {
+    Script { rules, ms_per_char: 10, ..Script::default() }
+}
