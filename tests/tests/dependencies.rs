@@ -15,7 +15,7 @@ const EDGES: [(&str, &[&str]); 9] = [
     ("engine", &["audio", "models"]),
     ("jobs", &["engine", "storage", "audio"]),
     ("api", &["jobs", "storage", "models", "engine", "audio"]),
-    ("demo", &["audio"]),
+    ("demo", &[]),
     ("tests", &["api", "jobs", "engine", "storage", "models", "audio"]),
 ];
 
