@@ -4,6 +4,10 @@
 //! name, async, jobs or voices; the caller brings the bytes and decides where they go.
 
 pub mod blocks;
+pub mod limiter;
+pub mod loudness;
 pub mod measure;
+pub mod merge;
 pub mod resample;
+pub mod silence;
 pub mod wav;
