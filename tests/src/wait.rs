@@ -5,6 +5,12 @@ use std::time::Duration;
 /// Ends a test that would wait for ever. Far beyond what the slowest machine needs.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
+/// For figures that a test prints, and for telling apart what came before and after a kill.
+#[allow(clippy::disallowed_methods, reason = "the tests stand outside, where time passes")]
+pub fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
 /// Asks again and again until `look` sees what is waited for.
 ///
 /// # Panics

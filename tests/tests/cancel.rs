@@ -21,7 +21,7 @@ async fn a_running_generation() {
     let task = client.submit("/api/generate/clone-chunked", &long_work(&voice, "Boat")).await;
     socket.until(|event| event.is("chunk.ready", &task)).await;
 
-    let asked_at = jiff::Timestamp::now();
+    let asked_at = wait::now();
     let answer = client.post("/api/generation/cancel", &json!({"task_id": task})).await.expect(200).json();
     assert_eq!(answer["cancelled"], json!([task]));
     let events = socket.collect_until(|event| event.is("job.cancelled", &task)).await;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tests::engine_calls::engine_calls;
 use tests::tools::{self, Tool};
-use tests::{Client, Engine, Envelope, ServerOptions, TestServer, script};
+use tests::{Client, Engine, Envelope, ServerOptions, TestServer, script, wait};
 
 const CHUNKS: u64 = 500;
 const KILL_AFTER: usize = 200;
@@ -49,10 +49,10 @@ async fn kill_and_resume(engine: Engine) {
         .await;
     let before = chunk_hashes(&client, &task, 0..KILL_AFTER as u64).await;
     server.kill().await;
-    let killed_at = jiff::Timestamp::now();
+    let killed_at = wait::now();
 
     server.restart().await;
-    let ready_at = jiff::Timestamp::now();
+    let ready_at = wait::now();
     let mut socket = server.socket().await;
     socket.subscribe(Some(0)).await;
     let events = socket.collect_until(|event| event.is("job.completed", &task)).await;
