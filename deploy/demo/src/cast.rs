@@ -38,8 +38,8 @@ struct Part {
 
 const PARTS: [Part; 4] = [
     Part { name: "narrator", gender: "female", tag: "narration", language: "en" },
-    Part { name: "marten", gender: "male", tag: "old", language: "en" },
-    Part { name: "ida", gender: "female", tag: "young", language: "en" },
+    Part { name: "marten", gender: "male", tag: "elderly", language: "en" },
+    Part { name: "ida", gender: "female", tag: "clear", language: "en" },
     Part { name: "odile", gender: "female", tag: "bright", language: "fr" },
 ];
 
@@ -92,9 +92,9 @@ mod tests {
     fn each_gets_the_voice_that_fits_and_none_is_given_twice() {
         let voices = [
             voice("elias", "male", "en-US", &["narration"]),
-            voice("opa", "male", "en-GB", &["old"]),
+            voice("opa", "male", "en-GB", &["elderly"]),
             voice("nora", "female", "en-US", &["narration"]),
-            voice("mia", "female", "en-US", &["young"]),
+            voice("mia", "female", "en-US", &["clear"]),
             voice("lea", "female", "fr", &[]),
         ];
         let ids: Vec<String> = cast(&voices).unwrap().into_iter().map(|(_, voice)| voice.id).collect();
