@@ -33,6 +33,10 @@ const HALF_TAPS: usize = 12;
 const TAPS: usize = 2 * HALF_TAPS;
 /// Gains are integers of this many parts: sums of integers stay exact however long the stream is.
 const UNITY: u64 = 1 << 30;
+/// Frames whose gains are computed together.
+const BLOCK_FRAMES: usize = 1024;
+/// So near to one (a millionth) the release has ended.
+const NEARLY_UNITY: f64 = 1024.0;
 /// Longest look-ahead in frames (50 ms at 192 kHz).
 const MAX_LOOK_AHEAD: usize = 9_600;
 
@@ -43,11 +47,16 @@ pub struct Limiter {
     ceiling: f32,
     release: f64,
     filters: [[f32; TAPS]; 3],
-    /// The frames that are not out yet, interleaved, and those the interpolation still needs.
-    frames: VecDeque<f32>,
+    /// The samples that wait for their gain, interleaved, from `sent` on.
+    frames: Vec<f32>,
+    sent: usize,
     /// The last `TAPS` samples of each channel, twice over, so that the newest `TAPS` always lie in one piece.
     history: Vec<[f32; 2 * TAPS]>,
     at: usize,
+    /// A sample up to here cannot be part of a peak above the ceiling, whatever stands beside it.
+    harmless: f32,
+    /// Frames for which the interpolation still has to look, because a larger sample is in its reach.
+    alert: usize,
     /// Highest peak between the previous two frames that the interpolation has seen.
     last_peak: f32,
     minimum: SlidingMinimum,
@@ -55,10 +64,10 @@ pub struct Limiter {
     released: f64,
     first: MovingSum,
     second: MovingSum,
-    frames_in: u64,
-    frames_out: u64,
-    /// Frames between the newest input and the gain that is known.
-    delay: u64,
+    /// Gains still to come that belong to no frame: at the start, the distance from the newest input to the gain that is known.
+    delay: usize,
+    /// Of the block at hand.
+    gains: Vec<u64>,
 }
 
 impl Limiter {
@@ -71,76 +80,116 @@ impl Limiter {
         // Two averages of A and B frames reach over A + B - 1.
         let first = look_ahead / 2 + 1;
         let second = look_ahead - look_ahead / 2;
+        let ceiling = 10f64.powf(config.ceiling_db.min(0.0) / 20.0) as f32;
+        let filters = interpolators();
+        // An interpolated value is at most the largest sample times the sum of the taps' magnitudes.
+        let most = filters.iter().map(|f| f.iter().map(|t| t.abs()).sum::<f32>()).fold(1.0, f32::max);
         Self {
             channels,
-            ceiling: 10f64.powf(config.ceiling_db.min(0.0) / 20.0) as f32,
+            ceiling,
             release: 1.0 - (-1.0 / frames(config.release_ms.max(1.0)).max(1.0)).exp(),
-            filters: interpolators(),
-            frames: VecDeque::new(),
+            filters,
+            frames: Vec::new(),
+            sent: 0,
             history: vec![[0.0; 2 * TAPS]; channels],
             at: 0,
+            harmless: ceiling / most * 0.999,
+            alert: 0,
             last_peak: 0.0,
             minimum: SlidingMinimum::new(look_ahead),
             released: UNITY as f64,
             first: MovingSum::new(first),
             second: MovingSum::new(second),
-            frames_in: 0,
-            frames_out: 0,
-            delay: (HALF_TAPS + look_ahead - 1) as u64,
+            delay: HALF_TAPS + look_ahead - 1,
+            gains: Vec::new(),
         }
     }
 
     /// Takes interleaved frames and appends those whose gain is known by now to `out`. Half a frame at the end is left out.
     pub fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) {
-        for frame in samples.chunks_exact(self.channels) {
-            self.frames.extend(frame);
-            self.frames_in += 1;
-            self.step(Some(frame), out);
+        let whole = samples.len() / self.channels * self.channels;
+        self.frames.extend_from_slice(&samples[..whole]);
+        for block in samples[..whole].chunks(BLOCK_FRAMES * self.channels) {
+            self.gains.clear();
+            for frame in block.chunks_exact(self.channels) {
+                let wanted = self.wanted(Some(frame));
+                self.gains.push(wanted);
+            }
+            self.send(out);
         }
+        self.frames.drain(..self.sent);
+        self.sent = 0;
     }
 
     /// Appends the rest: output is as long as input. The limiter is spent afterwards.
     pub fn finish(&mut self, out: &mut Vec<f32>) {
-        for _ in 0..self.delay {
-            self.step(None, out);
+        self.gains.clear();
+        for _ in 0..self.waiting() {
+            let wanted = self.wanted(None);
+            self.gains.push(wanted);
         }
+        self.send(out);
+        self.frames.clear();
+        self.sent = 0;
     }
 
-    /// One frame further in time.
-    fn step(&mut self, frame: Option<&[f32]>, out: &mut Vec<f32>) {
+    /// Frames that wait for their gain, and the gains before the beginning that were not reached yet.
+    fn waiting(&self) -> usize {
+        self.frames.len() / self.channels + self.delay
+    }
+
+    /// The gain, in parts of one, that the frame `HALF_TAPS` ago may have, by itself.
+    fn wanted(&mut self, frame: Option<&[f32]>) -> u64 {
         let peak = self.peak(frame);
         let around = peak.max(self.last_peak);
         self.last_peak = peak;
-        let wanted = if around > self.ceiling { (f64::from(self.ceiling / around) * UNITY as f64) as u64 } else { UNITY };
-        let least = self.minimum.push(wanted) as f64;
-        self.released = least.min(self.released + (UNITY as f64 - self.released) * self.release);
-        // Rounded down: the gain stays at or under what the peak allows.
-        let mean = self.second.push(self.first.push(self.released as u64));
-        let full = UNITY * (self.first.len() * self.second.len()) as u64;
-        self.release_frame(mean, full, out);
+        if around > self.ceiling { (f64::from(self.ceiling / around) * UNITY as f64) as u64 } else { UNITY }
     }
 
-    fn release_frame(&mut self, gain: u64, full: u64, out: &mut Vec<f32>) {
-        // The first gains belong to frames before the beginning.
-        if self.minimum.pushed <= self.delay || self.frames_out == self.frames_in {
-            return;
+    /// Makes of the gains wanted the gains given, and sends out the frames they belong to.
+    fn send(&mut self, out: &mut Vec<f32>) {
+        for gain in &mut self.gains {
+            let least = self.minimum.push(*gain) as f64;
+            self.released = least.min(self.released + (UNITY as f64 - self.released) * self.release);
+            if UNITY as f64 - self.released < NEARLY_UNITY {
+                self.released = UNITY as f64;
+            }
+            // Rounded down, so that the mean stays at or under what the peak allows.
+            *gain = self.released as u64;
         }
-        let gain = if gain == full { 1.0 } else { (gain as f64 / full as f64) as f32 };
-        for _ in 0..self.channels {
-            out.push(self.frames.pop_front().unwrap_or(0.0) * gain);
+        self.first.run(&mut self.gains);
+        self.second.run(&mut self.gains);
+        // The first gains belong to a time before the beginning, the last wait for no frame.
+        let early = self.delay.min(self.gains.len());
+        self.delay -= early;
+        let full = UNITY * (self.first.values.len() * self.second.values.len()) as u64;
+        let scale = 1.0 / full as f64;
+        let frames = self.frames[self.sent..].chunks_exact(self.channels);
+        for (frame, &gain) in frames.zip(&self.gains[early..]) {
+            let gain = if gain == full { 1.0 } else { (gain as f64 * scale) as f32 };
+            out.extend(frame.iter().map(|s| s * gain));
+            self.sent += self.channels;
         }
-        self.frames_out += 1;
     }
 
-    /// Highest magnitude from the frame `HALF_TAPS` ago up to just before its successor.
+    /// Highest magnitude from the frame `HALF_TAPS` ago up to just before its successor; 0 where it is surely under the ceiling.
     fn peak(&mut self, frame: Option<&[f32]>) -> f32 {
-        self.at = (self.at + 1) % TAPS;
-        let mut peak = 0.0f32;
+        self.at = if self.at + 1 == TAPS { 0 } else { self.at + 1 };
+        self.alert = self.alert.saturating_sub(1);
         for (channel, history) in self.history.iter_mut().enumerate() {
             let sample = frame.map_or(0.0, |f| f[channel]);
             let sample = if sample.is_finite() { sample } else { 0.0 };
+            if sample.abs() > self.harmless {
+                self.alert = TAPS;
+            }
             history[self.at] = sample;
             history[self.at + TAPS] = sample;
+        }
+        if self.alert == 0 {
+            return 0.0;
+        }
+        let mut peak = 0.0f32;
+        for history in &self.history {
             // Oldest first: the newest stands at `at + TAPS`.
             let Some(recent) = history[self.at + 1..].first_chunk::<TAPS>() else { continue };
             peak = peak.max(recent[HALF_TAPS - 1].abs());
@@ -185,7 +234,8 @@ fn interpolators() -> [[f32; TAPS]; 3] {
     filters
 }
 
-/// The least of the last `len` values, each push in constant time on average: values that a later, smaller one hides are dropped.
+/// The least of the last `len` values, none of which is above UNITY, each push in constant time on average: a value that a later,
+/// smaller one hides is dropped, and UNITY itself need not be kept.
 #[derive(Debug)]
 struct SlidingMinimum {
     len: u64,
@@ -199,38 +249,40 @@ impl SlidingMinimum {
     }
 
     fn push(&mut self, value: u64) -> u64 {
-        while self.candidates.back().is_some_and(|&(_, last)| last >= value) {
-            self.candidates.pop_back();
-        }
-        self.candidates.push_back((self.pushed, value));
         self.pushed += 1;
-        while self.candidates.front().is_some_and(|&(at, _)| at + self.len < self.pushed) {
+        if value < UNITY {
+            while self.candidates.back().is_some_and(|&(_, last)| last >= value) {
+                self.candidates.pop_back();
+            }
+            self.candidates.push_back((self.pushed, value));
+        }
+        while self.candidates.front().is_some_and(|&(at, _)| at + self.len <= self.pushed) {
             self.candidates.pop_front();
         }
-        self.candidates.front().map_or(value, |&(_, least)| least)
+        self.candidates.front().map_or(UNITY, |&(_, least)| least)
     }
 }
 
 /// The sum of the last `len` values. It starts at zero; the first gain is used only after both sums have filled.
 #[derive(Debug)]
 struct MovingSum {
-    values: VecDeque<u64>,
+    values: Vec<u64>,
+    at: usize,
     sum: u64,
 }
 
 impl MovingSum {
     fn new(len: usize) -> Self {
-        Self { values: VecDeque::from(vec![0; len]), sum: 0 }
+        Self { values: vec![0; len], at: 0, sum: 0 }
     }
 
-    fn len(&self) -> usize {
-        self.values.len()
-    }
-
-    fn push(&mut self, value: u64) -> u64 {
-        self.sum += value;
-        self.values.push_back(value);
-        self.sum -= self.values.pop_front().unwrap_or(0);
-        self.sum
+    /// Replaces each value by the sum up to it.
+    fn run(&mut self, values: &mut [u64]) {
+        for value in values {
+            self.sum += *value;
+            self.sum -= std::mem::replace(&mut self.values[self.at], *value);
+            self.at = if self.at + 1 == self.values.len() { 0 } else { self.at + 1 };
+            *value = self.sum;
+        }
     }
 }

@@ -157,8 +157,8 @@ pub enum MergeError {
     Write(#[source] io::Error),
 }
 
-/// Opens chunk `i` from its beginning. It is called two to six times for each chunk, so an opener that fetches over a network keeps
-/// what it fetched.
+/// Opens chunk `i` from its beginning. It is called twice for each chunk, with normalisation three to six times, so an opener that
+/// fetches over a network keeps what it fetched.
 pub type OpenChunk<'a> = dyn FnMut(usize) -> io::Result<Box<dyn SampleBlocks>> + 'a;
 
 /// Asked at every block of at most 64 Ki samples with the part that is done (0 to 1, never falling).
