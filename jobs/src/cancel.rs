@@ -15,6 +15,7 @@ impl Jobs {
     pub async fn cancel(&self, owner_id: &str, id: Uuid) -> Result<CancelOutcome, StorageError> {
         let now_ms = self.clock.now_ms();
         let mut tx = self.storage.rows.begin().await?;
+        generations::lock(&mut tx, id).await?;
         let Some(generation) = generations::find_in(&mut tx, id).await? else {
             drop(tx);
             return self.cancel_job(owner_id, id).await;

@@ -39,9 +39,26 @@ impl JobContext {
     /// Opens the one transaction in which a run ends: the job is done in it, and whatever else the caller writes into it is done with it or
     /// not at all.
     pub(crate) async fn begin_finish(&self, result: Option<&str>) -> Result<Tx, JobError> {
-        let mut tx = self.storage.rows.begin().await?;
+        let mut tx = self.begin().await?;
         if !storage::jobs::finish(&mut tx, self.fence(), result, self.now_ms()).await? {
             return Err(JobError::Fenced);
+        }
+        Ok(tx)
+    }
+
+    /// Opens a transaction in the middle of a run; refused when the lease is gone.
+    pub(crate) async fn begin_fenced(&self) -> Result<Tx, JobError> {
+        let mut tx = self.begin().await?;
+        if !storage::jobs::holds(&mut tx, self.fence()).await? {
+            return Err(JobError::Fenced);
+        }
+        Ok(tx)
+    }
+
+    async fn begin(&self) -> Result<Tx, JobError> {
+        let mut tx = self.storage.rows.begin().await?;
+        if let Some(generation_id) = self.job.generation_id {
+            storage::generations::lock(&mut tx, generation_id).await?;
         }
         Ok(tx)
     }

@@ -58,10 +58,7 @@ impl MergeChunks {
     }
 
     async fn announce_resume(&self, context: &JobContext, generation: &Generation) -> Result<(), JobError> {
-        let mut tx = context.storage.rows.begin().await?;
-        if !storage::jobs::holds(&mut tx, context.fence()).await? {
-            return Err(JobError::Fenced);
-        }
+        let mut tx = context.begin_fenced().await?;
         moves::started(&mut tx, generation, GenerationStatus::Merging, context.now_ms()).await?;
         tx.commit().await?;
         Ok(())

@@ -24,6 +24,9 @@ pub(crate) async fn take_back_expired(rows: &Rows, crashes_max: i64, now_ms: i64
 
 async fn take_back(rows: &Rows, lost: Lost<'_>, crashes_max: i64, now_ms: i64) -> Result<usize, StorageError> {
     let mut tx = rows.begin().await?;
+    for generation_id in storage::jobs::generations_of_lost(&mut tx, lost).await? {
+        generations::lock(&mut tx, generation_id).await?;
+    }
     let taken = storage::jobs::take_back(&mut tx, lost, crashes_max, now_ms).await?;
     for job in &taken {
         tell_generation(&mut tx, job, now_ms).await?;

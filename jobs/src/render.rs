@@ -1,16 +1,134 @@
+//! The computing half of a merge: chosen chunks in, one WAV in the temporary folder and its subtitles and peaks out. Runs on a blocking
+//! thread; it may not write rows or blobs.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Cursor};
+use std::ops::ControlFlow;
+
+use audio::blocks::SampleBlocks;
+use audio::merge::{self, MergeChunk, MergeConfig, MergeError, MergeReport, TrimSilence};
+use audio::wav::{BitDepth, Tags, WavLayout, WavReader};
+use serde_json::{Value, json};
+use storage::chunks::Chunk;
+use storage::generations::Generation;
+use storage::{BlobKey, StorageError};
+
+use crate::job::{JobContext, JobError};
+use crate::plan::ChunkSpec;
+use crate::submission::MergeOptions;
+
+/// What a merge made; the file goes with the value.
+#[derive(Debug)]
 pub(crate) struct Rendered {
     pub wav: tempfile::NamedTempFile,
     pub srt: String,
     pub vtt: String,
     pub peaks: Vec<u8>,
     pub duration_ms: i64,
-    pub report: serde_json::Value,
+    /// `loudness` and `chunks` as the contract shows them.
+    pub report: Value,
 }
+
 pub(crate) async fn render(
-    _: &crate::job::JobContext,
-    _: &storage::generations::Generation,
-    _: Vec<storage::chunks::Chunk>,
-    _: &crate::submission::MergeOptions,
-) -> Result<Rendered, crate::job::JobError> {
-    Err(crate::job::JobError::Fenced)
+    context: &JobContext,
+    generation: &Generation,
+    chunks: Vec<Chunk>,
+    options: &MergeOptions,
+) -> Result<Rendered, JobError> {
+    let config = config_of(generation, options);
+    let (context, options) = (context.clone(), options.clone());
+    let rendered = tokio::task::spawn_blocking(move || render_blocking(&context, &chunks, &options, &config)).await;
+    rendered.map_err(|error| JobError::Retry(format!("merge: {error}")))?
+}
+
+fn config_of(generation: &Generation, options: &MergeOptions) -> MergeConfig {
+    let tags = Tags {
+        title: generation.title.clone(),
+        artist: generation.voice_name.clone(),
+        software: Some(concat!("ClonyVoice ", env!("CARGO_PKG_VERSION")).into()),
+        comment: Some("synthetic speech".into()),
+    };
+    MergeConfig {
+        gap_ms: u64::from(options.gap_ms.unwrap_or(0)),
+        crossfade_ms: u64::from(options.crossfade_ms),
+        trim_silence: options.trim_silence.then(TrimSilence::default),
+        normalize: options
+            .normalize
+            .map(|normalize| merge::Normalize { target_lufs: normalize.target_lufs, true_peak_db: normalize.true_peak_db }),
+        sample_rate_hz: options.sample_rate_hz,
+        bit_depth: BitDepth::from_bits(options.bit_depth).unwrap_or(BitDepth::Pcm16),
+        layout: WavLayout { tags, ..WavLayout::default() },
+    }
+}
+
+fn render_blocking(context: &JobContext, chunks: &[Chunk], options: &MergeOptions, config: &MergeConfig) -> Result<Rendered, JobError> {
+    let sources = sources_of(chunks, options)?;
+    let runtime = tokio::runtime::Handle::current();
+    let mut open = |index: usize| -> io::Result<Box<dyn SampleBlocks>> {
+        let id = chunks[index].id;
+        let key = BlobKey::Chunk { generation_id: id.generation_id, index: id.index, take: id.take };
+        let bytes = runtime.block_on(context.storage.blobs.get(key)).map_err(io::Error::other)?;
+        let reader = WavReader::new(Cursor::new(bytes)).map_err(io::Error::other)?;
+        Ok(Box::new(reader))
+    };
+    let mut on_block = |_done: f32| if context.token.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let wav = tempfile::Builder::new().suffix(".wav").tempfile_in(&*context.temporary_folder).map_err(StorageError::from)?;
+    let writer = BufWriter::with_capacity(256 * 1024, wav.reopen().map_err(StorageError::from)?);
+    let (writer, report) = merge::merge(&sources, &mut open, config, writer, &mut on_block).map_err(failed)?;
+    let file: File = writer.into_inner().map_err(|error| StorageError::from(error.into_error()))?;
+    drop(file);
+    Ok(Rendered {
+        srt: String::new(),
+        vtt: String::new(),
+        peaks: Vec::new(),
+        duration_ms: report.duration_ms as i64,
+        report: report_of(chunks, &report),
+        wav,
+    })
+}
+
+/// The gap that was asked for, or else each chunk's own pause; nothing after the last.
+fn sources_of(chunks: &[Chunk], options: &MergeOptions) -> Result<Vec<MergeChunk>, JobError> {
+    let last = chunks.len().saturating_sub(1);
+    chunks
+        .iter()
+        .enumerate()
+        .map(|(place, chunk)| {
+            if options.gap_ms.is_some() || options.crossfade_ms > 0 || place == last {
+                return Ok(MergeChunk::default());
+            }
+            let spec: ChunkSpec = serde_json::from_str(&chunk.spec).map_err(|error| JobError::Discard(format!("chunk spec: {error}")))?;
+            Ok(MergeChunk { pause_after_ms: Some(u64::from(spec.pause_after_ms)) })
+        })
+        .collect()
+}
+
+fn report_of(chunks: &[Chunk], report: &MergeReport) -> Value {
+    let places: Vec<Value> = report
+        .chunks
+        .iter()
+        .map(|place| {
+            let id = chunks[place.index].id;
+            json!({"index": id.index, "take": id.take, "start_ms": place.start_ms, "end_ms": place.end_ms})
+        })
+        .collect();
+    json!({
+        "loudness": {"integrated_lufs": report.loudness.integrated_lufs, "true_peak_db": report.loudness.true_peak_db},
+        "gain_db": report.gain_db,
+        "chunks": places,
+    })
+}
+
+fn failed(error: MergeError) -> JobError {
+    match error {
+        MergeError::Stopped => JobError::Stopped,
+        MergeError::Refused(why) => JobError::Discard(why),
+        // A disk that is full or a store that does not answer is waited for; a blob that is gone is not.
+        MergeError::Chunk { index, source } => match source.get_ref().and_then(|inner| inner.downcast_ref::<StorageError>()) {
+            Some(error) if error.is_transient() => JobError::Wait(format!("chunk {index}: {error}")),
+            _ => JobError::Retry(format!("chunk {index}: {source}")),
+        },
+        MergeError::Changed { .. } => JobError::Retry(error.to_string()),
+        MergeError::Write(error) => JobError::from(StorageError::from(error)),
+    }
 }

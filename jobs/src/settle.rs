@@ -60,6 +60,9 @@ pub(crate) fn verdict(error: &JobError, stopped: Option<StopReason>, job: &Claim
 /// Writes a verdict with everything that follows from it. Returns the jobs of other runs that must stop because of it.
 pub(crate) async fn settle(storage: &Storage, job: &ClaimedJob, verdict: &Verdict, now_ms: i64) -> Result<Vec<Uuid>, StorageError> {
     let mut tx = storage.rows.begin().await?;
+    if let Some(generation_id) = job.generation_id {
+        generations::lock(&mut tx, generation_id).await?;
+    }
     let held = match verdict {
         Verdict::Nothing => false,
         Verdict::RetryAt { run_at_ms, error } => jobs::retry_at(&mut tx, job.fence, error, *run_at_ms).await?,

@@ -144,10 +144,7 @@ impl SpeakChunk {
 
 /// queued or interrupted -> running, under the fence: a worker that lost its lease may not even say that it started.
 async fn announce_start(context: &JobContext, generation: &Generation) -> Result<(), JobError> {
-    let mut tx = context.storage.rows.begin().await?;
-    if !storage::jobs::holds(&mut tx, context.fence()).await? {
-        return Err(JobError::Fenced);
-    }
+    let mut tx = context.begin_fenced().await?;
     moves::started(&mut tx, generation, GenerationStatus::Running, context.now_ms()).await?;
     fail_point::pass("start.before_commit");
     tx.commit().await?;

@@ -3,16 +3,30 @@
 
 mod bed;
 
-use bed::{Bed, OWNER, rule, script, submission};
+use bed::{Bed, Database, OWNER, rule, script, submission};
 use engine::scripted::{Act, Script};
 use jobs::submission::{Source, SubmitError};
 use jobs::view::CancelOutcome;
 use storage::BlobKey;
 use storage::jobs::{Claim, Lost};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn chunks_are_spoken_once_then_merged() {
-    let bed = Bed::new(script(vec![])).await;
+on_both! {
+    chunks_are_spoken_once_then_merged,
+    an_equal_chunk_is_copied_not_made_again,
+    failures_and_panics_cost_an_attempt_of_one_chunk,
+    a_chunk_without_hope_fails_its_generation_and_nobody_else,
+    attempts_end,
+    a_waiting_generation_is_cancelled_at_once,
+    a_running_generation_stops_and_says_so_once,
+    a_run_that_does_not_listen_is_abandoned,
+    a_stop_puts_running_jobs_back_without_spending_an_attempt,
+    jobs_of_a_dead_process_of_this_node_are_taken_back_at_the_start,
+    the_third_dead_worker_is_the_last,
+    requests_that_can_not_be_done_are_refused_with_the_field,
+}
+
+async fn chunks_are_spoken_once_then_merged(database: Database) {
+    let bed = Bed::new(database, script(vec![])).await;
     let id = bed.submit(&["One.", "Two.", "Three."]).await;
     let worker = bed.start().await;
     let job = bed.end_of(id).await;
@@ -29,9 +43,8 @@ async fn chunks_are_spoken_once_then_merged() {
     worker.stop(1_000).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_equal_chunk_is_copied_not_made_again() {
-    let bed = Bed::new(script(vec![])).await;
+async fn an_equal_chunk_is_copied_not_made_again(database: Database) {
+    let bed = Bed::new(database, script(vec![])).await;
     let worker = bed.start().await;
     let first = bed.submit(&["Same words."]).await;
     bed.end_of(first).await;
@@ -46,9 +59,12 @@ async fn an_equal_chunk_is_copied_not_made_again() {
     worker.stop(1_000).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn failures_and_panics_cost_an_attempt_of_one_chunk() {
-    let bed = Bed::new(script(vec![rule("flaky", Act::Fail, Some(1)), rule("nervous", Act::Panic, Some(1)), rule("greedy", Act::OutOfMemory, Some(1))])).await;
+async fn failures_and_panics_cost_an_attempt_of_one_chunk(database: Database) {
+    let bed = Bed::new(
+        database,
+        script(vec![rule("flaky", Act::Fail, Some(1)), rule("nervous", Act::Panic, Some(1)), rule("greedy", Act::OutOfMemory, Some(1))]),
+    )
+    .await;
     let worker = bed.start().await;
     let id = bed.submit(&["flaky", "nervous", "greedy", "calm"]).await;
     assert_eq!(bed.end_of(id).await.status, "completed");
@@ -59,9 +75,9 @@ async fn failures_and_panics_cost_an_attempt_of_one_chunk() {
     worker.stop(1_000).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_chunk_without_hope_fails_its_generation_and_nobody_else() {
-    let bed = Bed::new(script(vec![rule("hopeless", Act::Refuse, None), rule("slow", Act::Slow { ms_per_step: 20 }, None)])).await;
+async fn a_chunk_without_hope_fails_its_generation_and_nobody_else(database: Database) {
+    let bed =
+        Bed::new(database, script(vec![rule("hopeless", Act::Refuse, None), rule("slow", Act::Slow { ms_per_step: 20 }, None)])).await;
     let worker = bed.start().await;
     let bad = bed.submit(&["hopeless", "slow one", "slow two", "slow three", "slow four"]).await;
     let good = bed.submit(&["fine"]).await;
@@ -76,9 +92,8 @@ async fn a_chunk_without_hope_fails_its_generation_and_nobody_else() {
     worker.stop(1_000).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn attempts_end() {
-    let bed = Bed::new(script(vec![rule("never", Act::Fail, None)])).await;
+async fn attempts_end(database: Database) {
+    let bed = Bed::new(database, script(vec![rule("never", Act::Fail, None)])).await;
     let worker = bed.start().await;
     let id = bed.submit(&["never"]).await;
     assert_eq!(bed.end_of(id).await.status, "failed");
@@ -86,9 +101,8 @@ async fn attempts_end() {
     worker.stop(1_000).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_waiting_generation_is_cancelled_at_once() {
-    let bed = Bed::new(script(vec![])).await;
+async fn a_waiting_generation_is_cancelled_at_once(database: Database) {
+    let bed = Bed::new(database, script(vec![])).await;
     let id = bed.submit(&["One.", "Two."]).await;
     assert_eq!(bed.jobs.cancel(OWNER, id).await.unwrap(), CancelOutcome::Cancelled);
     assert_eq!(bed.jobs.cancel(OWNER, id).await.unwrap(), CancelOutcome::AlreadyFinal);
@@ -100,9 +114,8 @@ async fn a_waiting_generation_is_cancelled_at_once() {
     worker.stop(1_000).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_running_generation_stops_and_says_so_once() {
-    let bed = Bed::new(script(vec![rule("stall", Act::Stall, None)])).await;
+async fn a_running_generation_stops_and_says_so_once(database: Database) {
+    let bed = Bed::new(database, script(vec![rule("stall", Act::Stall, None)])).await;
     let worker = bed.start().await;
     let id = bed.submit(&["stall one", "stall two", "never spoken"]).await;
     bed.calls_reach(2).await;
@@ -114,9 +127,8 @@ async fn a_running_generation_stops_and_says_so_once() {
     worker.stop(1_000).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_does_not_listen_is_abandoned() {
-    let bed = Bed::new(script(vec![rule("deaf", Act::Hang { ms: 3_000 }, Some(1))])).await;
+async fn a_run_that_does_not_listen_is_abandoned(database: Database) {
+    let bed = Bed::new(database, script(vec![rule("deaf", Act::Hang { ms: 3_000 }, Some(1))])).await;
     let worker = bed.start().await;
     let id = bed.submit(&["deaf"]).await;
     bed.calls_reach(1).await;
@@ -125,9 +137,8 @@ async fn a_run_that_does_not_listen_is_abandoned() {
     worker.stop(1_000).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stop_puts_running_jobs_back_without_spending_an_attempt() {
-    let bed = Bed::new(script(vec![rule("stall", Act::Stall, Some(1))])).await;
+async fn a_stop_puts_running_jobs_back_without_spending_an_attempt(database: Database) {
+    let bed = Bed::new(database, script(vec![rule("stall", Act::Stall, Some(1))])).await;
     let worker = bed.start().await;
     let id = bed.submit(&["stall once"]).await;
     bed.calls_reach(1).await;
@@ -140,9 +151,8 @@ async fn a_stop_puts_running_jobs_back_without_spending_an_attempt() {
     assert_eq!((job.attempt, job.crashes), (1, 0), "this claim is the first attempt that counts");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn jobs_of_a_dead_process_of_this_node_are_taken_back_at_the_start() {
-    let bed = Bed::new(script(vec![])).await;
+async fn jobs_of_a_dead_process_of_this_node_are_taken_back_at_the_start(database: Database) {
+    let bed = Bed::new(database, script(vec![])).await;
     let id = bed.submit(&["One.", "Two."]).await;
     let former = format!("{}/former", bed.node_id);
     let claim = Claim { queue: "cpu", lease_owner: &former, now_ms: i64::MAX / 4, lease_until_ms: i64::MAX / 2, ageing_ms: 60_000 };
@@ -163,9 +173,8 @@ async fn jobs_of_a_dead_process_of_this_node_are_taken_back_at_the_start() {
     worker.stop(1_000).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_third_dead_worker_is_the_last() {
-    let bed = Bed::new(Script::default()).await;
+async fn the_third_dead_worker_is_the_last(database: Database) {
+    let bed = Bed::new(database, Script::default()).await;
     let id = bed.submit(&["Poison.", "Neighbour."]).await;
     for round in 1..=3 {
         let owner = format!("{}/{round}", bed.node_id);
@@ -191,13 +200,13 @@ async fn the_third_dead_worker_is_the_last() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn requests_that_can_not_be_done_are_refused_with_the_field() {
-    let bed = Bed::new(Script { missing: Some(("espeak-ng".into(), "apt-get install espeak-ng".into())), ..Script::default() }).await;
+async fn requests_that_can_not_be_done_are_refused_with_the_field(database: Database) {
+    let bed =
+        Bed::new(database, Script { missing: Some(("espeak-ng".into(), "apt-get install espeak-ng".into())), ..Script::default() }).await;
     let refused = bed.jobs.submit(OWNER, submission(&["One."])).await;
     assert!(matches!(refused, Err(SubmitError::EngineUnavailable { command, .. }) if command.contains("apt-get")));
 
-    let bed = Bed::new(Script::default()).await;
+    let bed = Bed::new(database, Script::default()).await;
     let mut wrong = submission(&["One.", "  "]);
     wrong.options.speed = 9.0;
     let Err(SubmitError::Invalid(errors)) = bed.jobs.submit(OWNER, wrong).await else { panic!("accepted") };

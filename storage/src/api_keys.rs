@@ -8,6 +8,7 @@ use sqlx::{AnyPool, Row};
 
 use crate::StorageError;
 use crate::rows::Tx;
+use crate::statement::Statement;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
@@ -54,7 +55,7 @@ pub async fn insert(tx: &mut Tx, key: &ApiKey, now_ms: i64) -> Result<(), Storag
 }
 
 pub async fn find(pool: &AnyPool, id: &str) -> Result<Option<ApiKey>, StorageError> {
-    let mut query = sqlx::QueryBuilder::new("SELECT ");
+    let mut query = Statement::new("SELECT ");
     query.push(COLUMNS).push(" FROM api_keys WHERE id = ").push_bind(id.to_owned());
     let row = query.build().fetch_optional(pool).await?;
     row.as_ref().map(of_row).transpose()
@@ -62,7 +63,7 @@ pub async fn find(pool: &AnyPool, id: &str) -> Result<Option<ApiKey>, StorageErr
 
 /// All keys, revoked ones too, oldest first; at most `limit`.
 pub async fn list(pool: &AnyPool, limit: u32) -> Result<Vec<ApiKey>, StorageError> {
-    let mut query = sqlx::QueryBuilder::new("SELECT ");
+    let mut query = Statement::new("SELECT ");
     query.push(COLUMNS).push(" FROM api_keys ORDER BY created_at_ms, id LIMIT ").push_bind(i64::from(limit));
     query.build().fetch_all(pool).await?.iter().map(of_row).collect()
 }

@@ -5,12 +5,13 @@ use std::fmt;
 use std::str::FromStr;
 
 use sqlx::any::AnyRow;
-use sqlx::{AnyPool, QueryBuilder, Row};
+use sqlx::{AnyPool, Row};
 use uuid::Uuid;
 
 use crate::StorageError;
 use crate::blobs::StoredBlob;
 use crate::rows::{Tx, parse_uuid};
+use crate::statement::Statement;
 
 /// Postgres takes 65,535 parameters a statement, SQLite 32,766.
 const INSERT_ROWS_MAX: usize = 500;
@@ -107,27 +108,23 @@ pub struct NewChunk {
 
 pub async fn insert(tx: &mut Tx, generation_id: Uuid, chunks: &[NewChunk]) -> Result<(), StorageError> {
     for part in chunks.chunks(INSERT_ROWS_MAX) {
-        let mut query = QueryBuilder::new(
+        let mut query = Statement::new(
             "INSERT INTO chunks (generation_id, idx, take, text, voice_id, language, spec, params_hash, status, attempt, cached, suspect) ",
         );
-        query.push_values(part, |mut row, chunk| {
-            row.push_bind(generation_id.to_string())
-                .push_bind(i64::from(chunk.index))
-                .push_bind(i64::from(chunk.take))
-                .push_bind(chunk.text.clone())
-                .push_bind(chunk.voice_id.clone())
-                .push_bind(chunk.language.clone())
-                .push_bind(chunk.spec.clone())
-                .push_bind(chunk.params_hash.clone())
-                .push("'queued', 0, 0, 0");
-        });
+        for (place, chunk) in part.iter().enumerate() {
+            query.push(if place == 0 { "VALUES (" } else { ", (" });
+            query.push_bind(generation_id.to_string()).push(", ").push_bind(i64::from(chunk.index)).push(", ");
+            query.push_bind(i64::from(chunk.take)).push(", ");
+            query.push_list([&chunk.text, &chunk.voice_id, &chunk.language, &chunk.spec, &chunk.params_hash].map(String::clone));
+            query.push(", 'queued', 0, 0, 0)");
+        }
         query.build().execute(tx.connection()).await?;
     }
     Ok(())
 }
 
 pub async fn find(pool: &AnyPool, id: ChunkId) -> Result<Option<Chunk>, StorageError> {
-    let mut query = QueryBuilder::new("SELECT ");
+    let mut query = Statement::new("SELECT ");
     query.push(COLUMNS).push(" FROM chunks");
     push_id(&mut query, id);
     let row = query.build().fetch_optional(pool).await?;
@@ -136,7 +133,7 @@ pub async fn find(pool: &AnyPool, id: ChunkId) -> Result<Option<Chunk>, StorageE
 
 /// The newest take of an index; takes are numbered from 1.
 pub async fn find_newest(pool: &AnyPool, generation_id: Uuid, index: u32) -> Result<Option<Chunk>, StorageError> {
-    let mut query = QueryBuilder::new("SELECT ");
+    let mut query = Statement::new("SELECT ");
     query.push(COLUMNS).push(" FROM chunks WHERE generation_id = ").push_bind(generation_id.to_string());
     query.push(" AND idx = ").push_bind(i64::from(index)).push(" ORDER BY take DESC LIMIT 1");
     let row = query.build().fetch_optional(pool).await?;
@@ -145,7 +142,7 @@ pub async fn find_newest(pool: &AnyPool, generation_id: Uuid, index: u32) -> Res
 
 /// All takes of all chunks from `first_index` on, by index and take.
 pub async fn list(pool: &AnyPool, generation_id: Uuid, first_index: u32, limit: u32) -> Result<Vec<Chunk>, StorageError> {
-    let mut query = QueryBuilder::new("SELECT ");
+    let mut query = Statement::new("SELECT ");
     query.push(COLUMNS).push(" FROM chunks WHERE generation_id = ").push_bind(generation_id.to_string());
     query.push(" AND idx >= ").push_bind(i64::from(first_index));
     query.push(" ORDER BY idx, take LIMIT ").push_bind(i64::from(limit));
@@ -161,7 +158,7 @@ pub async fn complete(
     suspect: bool,
     now_ms: i64,
 ) -> Result<bool, StorageError> {
-    let mut query = QueryBuilder::new("UPDATE chunks SET status = 'completed', error = NULL, sha256 = ");
+    let mut query = Statement::new("UPDATE chunks SET status = 'completed', error = NULL, sha256 = ");
     query.push_bind(audio.blob.sha256.clone());
     query.push(", size_bytes = ").push_bind(audio.blob.size_bytes as i64);
     query.push(", sample_count = ").push_bind(audio.sample_count);
@@ -178,8 +175,8 @@ pub async fn complete(
 
 /// Moves a chunk that is not complete to another status, with what went wrong if anything did.
 pub async fn set_status(tx: &mut Tx, id: ChunkId, status: ChunkStatus, attempt: i64, error: Option<&str>) -> Result<bool, StorageError> {
-    let mut query = QueryBuilder::new("UPDATE chunks SET status = ");
-    query.push_bind(status.as_str()).push(", attempt = ").push_bind(attempt);
+    let mut query = Statement::new("UPDATE chunks SET status = ");
+    query.push_bind(status.to_string()).push(", attempt = ").push_bind(attempt);
     query.push(", error = ").push_bind(error.map(str::to_owned));
     push_id(&mut query, id);
     query.push(" AND status <> 'completed'");
@@ -222,7 +219,7 @@ pub async fn recent_rtf(pool: &AnyPool) -> Result<Option<f64>, StorageError> {
     Ok(recent.get(recent.len() / 2).copied())
 }
 
-fn push_id(query: &mut QueryBuilder<sqlx::Any>, id: ChunkId) {
+fn push_id(query: &mut Statement, id: ChunkId) {
     query.push(" WHERE generation_id = ").push_bind(id.generation_id.to_string());
     query.push(" AND idx = ").push_bind(i64::from(id.index));
     query.push(" AND take = ").push_bind(i64::from(id.take));

@@ -4,11 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use sqlx::any::AnyRow;
-use sqlx::{AnyPool, QueryBuilder, Row};
+use sqlx::{AnyPool, Row};
 use uuid::Uuid;
 
 use crate::StorageError;
-use crate::rows::{Tx, parse_uuid};
+use crate::rows::{Dialect, Tx, parse_uuid};
+use crate::statement::Statement;
 
 /// The contract's job statuses. `loading_model` is shown while a neural model loads and is never stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -140,10 +141,20 @@ pub async fn find_in(tx: &mut Tx, id: Uuid) -> Result<Option<Generation>, Storag
     row.as_ref().map(of_row).transpose()
 }
 
-fn select_by_id(id: Uuid) -> QueryBuilder<sqlx::Any> {
-    let mut query = QueryBuilder::new("SELECT ");
+fn select_by_id(id: Uuid) -> Statement {
+    let mut query = Statement::new("SELECT ");
     query.push(COLUMNS).push(" FROM generations WHERE id = ").push_bind(id.to_string());
     query
+}
+
+/// Holds a generation for this transaction: two workers that end its last jobs at the same moment must not each see the other's as running.
+/// Always taken before the rows of its jobs and chunks, so that no two transactions wait for each other in a circle. SQLite has one writer
+/// anyway.
+pub async fn lock(tx: &mut Tx, id: Uuid) -> Result<(), StorageError> {
+    if tx.dialect() == Dialect::Postgres {
+        sqlx::query("SELECT 1 FROM generations WHERE id = $1 FOR UPDATE").bind(id.to_string()).execute(tx.connection()).await?;
+    }
+    Ok(())
 }
 
 /// What a list of generations is narrowed by.
@@ -166,13 +177,13 @@ impl GenerationFilter {
         Self { owner_id: owner_id.into(), ..Self::default() }
     }
 
-    fn push_where(&self, query: &mut QueryBuilder<sqlx::Any>) {
+    fn push_where(&self, query: &mut Statement) {
         query.push(" WHERE owner_id = ").push_bind(self.owner_id.clone());
         if let Some(kind) = &self.kind {
             query.push(" AND kind = ").push_bind(kind.clone());
         }
         if let Some(status) = self.status {
-            query.push(" AND status = ").push_bind(status.as_str());
+            query.push(" AND status = ").push_bind(status.to_string());
         }
         if let Some(voice_id) = &self.voice_id {
             query.push(" AND voice_id = ").push_bind(voice_id.clone());
@@ -201,7 +212,7 @@ fn like_pattern(part: &str) -> String {
 
 /// Newest first; `before` is the id of the last row of the page before (ids are UUIDv7, so their order is the order of time).
 pub async fn list(pool: &AnyPool, filter: &GenerationFilter, before: Option<Uuid>, limit: u32) -> Result<Vec<Generation>, StorageError> {
-    let mut query = QueryBuilder::new("SELECT ");
+    let mut query = Statement::new("SELECT ");
     query.push(COLUMNS).push(" FROM generations");
     filter.push_where(&mut query);
     if let Some(before) = before {
@@ -212,9 +223,9 @@ pub async fn list(pool: &AnyPool, filter: &GenerationFilter, before: Option<Uuid
 }
 
 pub async fn count(pool: &AnyPool, filter: &GenerationFilter) -> Result<i64, StorageError> {
-    let mut query = QueryBuilder::new("SELECT COUNT(*) FROM generations");
+    let mut query = Statement::new("SELECT COUNT(*) FROM generations");
     filter.push_where(&mut query);
-    Ok(query.build_query_scalar().fetch_one(pool).await?)
+    Ok(query.build_scalar().fetch_one(pool).await?)
 }
 
 /// How many generations of all owners are open.
@@ -238,8 +249,8 @@ pub async fn queue_position(pool: &AnyPool, generation: &Generation) -> Result<i
 
 /// Moves a generation from one of the `from` statuses to `to`; false when it was in none of them.
 pub async fn transition(tx: &mut Tx, id: Uuid, from: &[GenerationStatus], to: GenerationStatus, now_ms: i64) -> Result<bool, StorageError> {
-    let mut query = QueryBuilder::new("UPDATE generations SET status = ");
-    query.push_bind(to.as_str());
+    let mut query = Statement::new("UPDATE generations SET status = ");
+    query.push_bind(to.to_string());
     if matches!(to, GenerationStatus::Running) {
         query.push(", started_at_ms = COALESCE(started_at_ms, ").push_bind(now_ms).push("), attempt = attempt + 1");
     }
@@ -249,11 +260,7 @@ pub async fn transition(tx: &mut Tx, id: Uuid, from: &[GenerationStatus], to: Ge
         query.push(", finished_at_ms = NULL");
     }
     query.push(" WHERE id = ").push_bind(id.to_string()).push(" AND status IN (");
-    let mut statuses = query.separated(", ");
-    for status in from {
-        statuses.push_bind(status.as_str());
-    }
-    query.push(")");
+    query.push_list(from.iter().map(ToString::to_string)).push(")");
     Ok(query.build().execute(tx.connection()).await?.rows_affected() == 1)
 }
 

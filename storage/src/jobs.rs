@@ -7,11 +7,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use sqlx::any::AnyRow;
-use sqlx::{AnyPool, QueryBuilder, Row};
+use sqlx::{AnyPool, Row};
 use uuid::Uuid;
 
 use crate::StorageError;
 use crate::rows::{Dialect, Rows, Tx, parse_uuid};
+use crate::statement::Statement;
 
 const INSERT_ROWS_MAX: usize = 500;
 
@@ -110,31 +111,20 @@ pub async fn enqueue(tx: &mut Tx, jobs: &[NewJob], now_ms: i64) -> Result<(), St
 }
 
 async fn insert_rows(tx: &mut Tx, jobs: &[NewJob], first_turn: i64, now_ms: i64) -> Result<(), StorageError> {
-    let mut query = QueryBuilder::new(
+    let mut query = Statement::new(
         "INSERT INTO jobs (id, kind, queue, state, priority, owner_id, generation_id, turn, payload, attempt, attempts_max, crashes, \
          run_at_ms, lease_no, cancel_requested, dedupe_key, traceparent, tracestate, created_at_ms) ",
     );
-    query.push_values(jobs.iter().zip(first_turn..), |mut row, (job, turn)| {
+    for (place, (job, turn)) in jobs.iter().zip(first_turn..).enumerate() {
         let state = if job.run_at_ms > now_ms { JobState::Scheduled } else { JobState::Queued };
-        row.push_bind(job.id.to_string())
-            .push_bind(job.kind.clone())
-            .push_bind(job.queue.clone())
-            .push_bind(state.as_str())
-            .push_bind(job.priority)
-            .push_bind(job.owner_id.clone())
-            .push_bind(job.generation_id.map(|id| id.to_string()))
-            .push_bind(turn)
-            .push_bind(job.payload.clone())
-            .push("0")
-            .push_bind(job.attempts_max)
-            .push("0")
-            .push_bind(job.run_at_ms)
-            .push("0, 0")
-            .push_bind(job.dedupe_key.clone())
-            .push_bind(job.traceparent.clone())
-            .push_bind(job.tracestate.clone())
-            .push_bind(now_ms);
-    });
+        query.push(if place == 0 { "VALUES (" } else { ", (" });
+        query.push_list([job.id.to_string(), job.kind.clone(), job.queue.clone(), state.as_str().to_owned()]).push(", ");
+        query.push_bind(job.priority).push(", ").push_bind(job.owner_id.clone()).push(", ");
+        query.push_bind(job.generation_id.map(|id| id.to_string())).push(", ").push_bind(turn).push(", ");
+        query.push_bind(job.payload.clone()).push(", 0, ").push_bind(job.attempts_max).push(", 0, ").push_bind(job.run_at_ms);
+        query.push(", 0, 0, ").push_list([job.dedupe_key.clone(), job.traceparent.clone(), job.tracestate.clone()]).push(", ");
+        query.push_bind(now_ms).push(")");
+    }
     query.build().execute(tx.connection()).await?;
     Ok(())
 }
@@ -455,10 +445,33 @@ pub enum Lost<'a> {
     Expired { now_ms: i64 },
 }
 
+impl Lost<'_> {
+    fn push_where(&self, query: &mut Statement) {
+        match self {
+            Self::OfNode { node_id, except_owner } => {
+                query.push(" AND lease_owner LIKE ").push_bind(format!("{node_id}/%"));
+                query.push(" AND lease_owner <> ").push_bind((*except_owner).to_owned());
+            }
+            Self::Expired { now_ms } => {
+                query.push(" AND lease_until_ms < ").push_bind(*now_ms);
+            }
+        }
+    }
+}
+
+/// The generations whose jobs [`take_back`] would take, in the order in which to lock them.
+pub async fn generations_of_lost(tx: &mut Tx, lost: Lost<'_>) -> Result<Vec<Uuid>, StorageError> {
+    let mut query = Statement::new("SELECT DISTINCT generation_id FROM jobs WHERE state = 'running' AND generation_id IS NOT NULL");
+    lost.push_where(&mut query);
+    query.push(" ORDER BY generation_id");
+    let ids: Vec<String> = query.build_scalar().fetch_all(tx.connection()).await?;
+    parse_ids(&ids)
+}
+
 /// Takes jobs from workers that are gone (the attempt is given back, a crash is counted): back to the queue, or to `cancelled` if that was asked for, or to `failed` once a job has seen
 /// `crashes_max` workers die.
 pub async fn take_back(tx: &mut Tx, lost: Lost<'_>, crashes_max: i64, now_ms: i64) -> Result<Vec<TakenBack>, StorageError> {
-    let mut query = QueryBuilder::new(
+    let mut query = Statement::new(
         "UPDATE jobs SET crashes = crashes + 1, attempt = attempt - 1, lease_owner = NULL, error = 'the worker died', state = CASE ",
     );
     query.push("WHEN cancel_requested = 1 THEN 'cancelled' WHEN crashes + 1 >= ").push_bind(crashes_max);
@@ -466,15 +479,7 @@ pub async fn take_back(tx: &mut Tx, lost: Lost<'_>, crashes_max: i64, now_ms: i6
         .push(" THEN 'failed' ELSE 'queued' END, finished_at_ms = CASE WHEN cancel_requested = 1 OR crashes + 1 >= ")
         .push_bind(crashes_max);
     query.push(" THEN ").push_bind(now_ms).push(" ELSE NULL END WHERE state = 'running'");
-    match lost {
-        Lost::OfNode { node_id, except_owner } => {
-            query.push(" AND lease_owner LIKE ").push_bind(format!("{node_id}/%"));
-            query.push(" AND lease_owner <> ").push_bind(except_owner.to_owned());
-        }
-        Lost::Expired { now_ms } => {
-            query.push(" AND lease_until_ms < ").push_bind(now_ms);
-        }
-    }
+    lost.push_where(&mut query);
     query.push(" RETURNING id, generation_id, kind, owner_id, payload, crashes, state");
     let rows = query.build().fetch_all(tx.connection()).await?;
     tx.wakes_jobs();

@@ -15,6 +15,8 @@ pub mod generations;
 pub mod jobs;
 pub mod renders;
 pub mod rows;
+mod signals;
+mod statement;
 
 pub use blobs::{BlobKey, Blobs};
 pub use error::StorageError;

@@ -12,6 +12,7 @@ use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row, SqlSafeStr};
 use tokio::sync::watch;
 
 use crate::StorageError;
+use crate::signals::{CHANNEL, Changed, Signals};
 
 /// SQLite before this one can corrupt a database in WAL mode.
 const SQLITE_VERSION_MIN: [u32; 3] = [3, 51, 3];
@@ -58,30 +59,6 @@ impl Dialect {
     }
 }
 
-/// What a committed transaction changed. A signal carries no data: whoever wakes reads the rows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Changed {
-    jobs: bool,
-    events: bool,
-}
-
-#[derive(Debug)]
-struct Signals {
-    jobs: watch::Sender<u64>,
-    events: watch::Sender<u64>,
-}
-
-impl Signals {
-    fn raise(&self, changed: Changed) {
-        if changed.jobs {
-            self.jobs.send_modify(|n| *n = n.wrapping_add(1));
-        }
-        if changed.events {
-            self.events.send_modify(|n| *n = n.wrapping_add(1));
-        }
-    }
-}
-
 /// Connections for reads.
 pub type Pool = AnyPool;
 
@@ -108,8 +85,8 @@ impl Rows {
         }
         migrator()?.run(&writer).await.map_err(|error| StorageError::Internal(format!("migrate: {error}")))?;
         let readers = connect(config, dialect, config.readers_max).await?;
-        let signals = Arc::new(Signals { jobs: watch::Sender::new(0), events: watch::Sender::new(0) });
-        Ok(Self { writer, readers, dialect, database_url: config.database_url.as_str().into(), signals })
+        let database_url = config.database_url.as_str().into();
+        Ok(Self { writer, readers, dialect, database_url, signals: Signals::new() })
     }
 
     /// A second handle with connections of its own (for a runtime of its own), sharing the signals.
@@ -122,7 +99,7 @@ impl Rows {
     /// Starts a write transaction. On SQLite it has the write lock from here on: only rows may be touched until it ends.
     pub async fn begin(&self) -> Result<Tx, StorageError> {
         let inner = self.writer.begin_with(self.dialect.begin()).await?;
-        Ok(Tx { inner, changed: Changed::default(), signals: self.signals.clone() })
+        Ok(Tx { inner, dialect: self.dialect, changed: Changed::default(), signals: self.signals.clone() })
     }
 
     /// Connections for reads outside a transaction.
@@ -132,6 +109,14 @@ impl Rows {
 
     pub fn dialect(&self) -> Dialect {
         self.dialect
+    }
+
+    pub(crate) fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
+    pub(crate) fn signals(&self) -> &Signals {
+        &self.signals
     }
 
     /// Changes whenever a job may have become claimable, in this process.
@@ -217,11 +202,16 @@ fn migrator() -> Result<Migrator, StorageError> {
 #[derive(Debug)]
 pub struct Tx {
     inner: sqlx::Transaction<'static, Any>,
+    dialect: Dialect,
     changed: Changed,
     signals: Arc<Signals>,
 }
 
 impl Tx {
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
     pub(crate) fn connection(&mut self) -> &mut AnyConnection {
         &mut self.inner
     }
@@ -236,7 +226,10 @@ impl Tx {
     }
 
     /// Makes everything durable, then wakes those who wait for it.
-    pub async fn commit(self) -> Result<(), StorageError> {
+    pub async fn commit(mut self) -> Result<(), StorageError> {
+        if let (Dialect::Postgres, Some(payload)) = (self.dialect, self.changed.payload()) {
+            sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(payload).execute(&mut *self.inner).await?;
+        }
         self.inner.commit().await?;
         self.signals.raise(self.changed);
         Ok(())

@@ -2,6 +2,9 @@
 //! and stops. Waiting is for observable states only, never for a length of time.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+#[path = "../../../tests/src/postgres.rs"]
+mod postgres;
+
 use std::sync::Arc;
 
 use engine::handle::{EngineConfig, EngineHandle};
@@ -22,8 +25,45 @@ const PATIENCE_MS: u64 = 30_000;
 
 pub const OWNER: &str = "owner-a";
 
+/// Which database a test runs on; every case of the protocol runs on both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Database {
+    Sqlite,
+    Postgres,
+}
+
+/// Runs each named case on both databases. A case is an `async fn(Bed)` behind a function that makes its script.
+#[macro_export]
+macro_rules! on_both {
+    ($($case:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() { super::$case($crate::bed::Database::Sqlite).await; })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                if $crate::bed::has_postgres(stringify!($case)) { super::$case($crate::bed::Database::Postgres).await; }
+            })*
+        }
+    };
+}
+
+/// Whether a test can go on; where not, it has been said.
+pub fn has_postgres(test: &str) -> bool {
+    if postgres::installed().is_some() {
+        return true;
+    }
+    #[allow(clippy::disallowed_methods, reason = "the switch is for the test run, no configuration of the program")]
+    let required = std::env::var("CLONYVOICE_TESTS_REQUIRE_TOOLS").is_ok_and(|value| value == "1");
+    assert!(!required, "{test} needs postgresql, and CLONYVOICE_TESTS_REQUIRE_TOOLS=1 allows no skip");
+    eprintln!("SKIPPED {test}: postgresql is not installed");
+    false
+}
+
 pub struct Bed {
     pub folder: tempfile::TempDir,
+    cluster: Option<postgres::Cluster>,
     pub storage: Storage,
     pub engine: EngineHandle,
     pub jobs: Jobs,
@@ -31,12 +71,11 @@ pub struct Bed {
 }
 
 impl Bed {
-    pub async fn new(script: Script) -> Self {
-        Self::in_folder(tempfile::tempdir().unwrap(), script).await
-    }
-
-    pub async fn in_folder(folder: tempfile::TempDir, script: Script) -> Self {
-        let url = format!("sqlite://{}?mode=rwc", folder.path().join("test.sqlite").display());
+    pub async fn new(database: Database, script: Script) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let cluster = (database == Database::Postgres).then(|| postgres::Cluster::start(&postgres::installed().unwrap()).unwrap());
+        let sqlite_url = format!("sqlite://{}?mode=rwc", folder.path().join("test.sqlite").display());
+        let url = cluster.as_ref().map_or(sqlite_url, postgres::Cluster::url);
         std::fs::create_dir_all(folder.path().join("blobs")).unwrap();
         std::fs::create_dir_all(folder.path().join("tmp")).unwrap();
         let storage = Storage {
@@ -47,7 +86,7 @@ impl Bed {
         let config = EngineConfig { name: "scripted".into(), threads: 2, ..EngineConfig::default() };
         let engine = EngineHandle::start(config, move || Ok(Box::new(engines.engine()) as Box<dyn SpeechEngine>)).unwrap();
         let jobs = Jobs::new(storage.clone(), engine.clone(), Arc::new(SystemClock), JobsConfig::default());
-        Self { folder, storage, engine, jobs, node_id: "node-a".into() }
+        Self { folder, cluster, storage, engine, jobs, node_id: "node-a".into() }
     }
 
     pub fn worker_config(&self) -> WorkerConfig {
