@@ -39,10 +39,18 @@ pub struct BuiltinConfig {
     pub mecab_program: PathBuf,
     /// Longer texts are refused, in characters. At most [`MAX_TEXT_CHARS`].
     pub max_text_chars: usize,
+    /// A missing library is looked for at most this often.
+    pub recheck_ms: u64,
 }
 
 impl BuiltinConfig {
     pub fn new(variants_folder: PathBuf) -> Self {
-        Self { host_program: None, variants_folder, mecab_program: PathBuf::from("mecab"), max_text_chars: MAX_TEXT_CHARS }
+        Self {
+            host_program: None,
+            variants_folder,
+            mecab_program: PathBuf::from("mecab"),
+            max_text_chars: MAX_TEXT_CHARS,
+            recheck_ms: 2_000,
+        }
     }
 }

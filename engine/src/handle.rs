@@ -362,10 +362,8 @@ impl EngineThread {
 
     fn publish(&mut self) {
         let Some(engine) = &self.engine else { return };
-        let said = catch_unwind(AssertUnwindSafe(|| Published {
-            capabilities: engine.capabilities(),
-            availability: engine.availability(),
-        }));
+        let said =
+            catch_unwind(AssertUnwindSafe(|| Published { capabilities: engine.capabilities(), availability: engine.availability() }));
         match said {
             Ok(said) => *self.shared.published.write().unwrap_or_else(PoisonError::into_inner) = Some(said),
             Err(_) => self.discard(),

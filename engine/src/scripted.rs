@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::speech::{
-    Availability, Capabilities, EngineError, SAMPLE_RATE_HZ, Speech, SpeechEngine, SynthesisRequest, WordTiming,
-};
+use crate::speech::{Availability, Capabilities, EngineError, SAMPLE_RATE_HZ, Speech, SpeechEngine, SynthesisRequest, WordTiming};
 
 /// What the engine does; an empty script speaks everything as a tone, at once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,9 +71,13 @@ pub enum Act {
     /// Makes no progress until it is asked to stop.
     Stall,
     /// Works so long without asking whether to stop, then goes on.
-    Hang { ms: u32 },
+    Hang {
+        ms: u32,
+    },
     /// Waits so long at every step.
-    Slow { ms_per_step: u32 },
+    Slow {
+        ms_per_step: u32,
+    },
     /// Samples of the right length without sound.
     Silence,
     /// Speaks as without a rule; for a rule before a wider one.
@@ -175,11 +177,7 @@ impl SpeechEngine for ScriptedEngine {
         }
     }
 
-    fn synthesize(
-        &mut self,
-        request: &SynthesisRequest,
-        on_step: &mut dyn FnMut(f32) -> ControlFlow<()>,
-    ) -> Result<Speech, EngineError> {
+    fn synthesize(&mut self, request: &SynthesisRequest, on_step: &mut dyn FnMut(f32) -> ControlFlow<()>) -> Result<Speech, EngineError> {
         if let Availability::Missing { what, command } = self.availability() {
             return Err(EngineError::Unavailable { what, command });
         }

@@ -108,9 +108,5 @@ pub trait SpeechEngine: Send {
 
     /// `on_step` is called at least every 200 ms of work with the fraction done (0..1); `Break` ends the call with
     /// [`EngineError::Stopped`].
-    fn synthesize(
-        &mut self,
-        request: &SynthesisRequest,
-        on_step: &mut dyn FnMut(f32) -> ControlFlow<()>,
-    ) -> Result<Speech, EngineError>;
+    fn synthesize(&mut self, request: &SynthesisRequest, on_step: &mut dyn FnMut(f32) -> ControlFlow<()>) -> Result<Speech, EngineError>;
 }

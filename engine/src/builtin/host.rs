@@ -202,6 +202,7 @@ impl Host {
     }
 
     fn wait(&mut self, limit: Duration, wanted: &mut dyn FnMut() -> ControlFlow<()>) -> Result<(Header, Vec<i16>), HostError> {
+        #[allow(clippy::disallowed_methods, reason = "a limit on a process, counted from here")]
         let started = Instant::now();
         loop {
             match self.replies.recv_timeout(ASK_EVERY) {

@@ -16,8 +16,6 @@ use super::language::{Language, Languages};
 use super::overlay::Overlay;
 use crate::speech::{Availability, EngineError};
 
-/// A missing library is looked for at most this often.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// Far above the 20 ms that a greeting and a list of voices take, for machines under load.
 pub(super) const GREETING_LIMIT: Duration = Duration::from_secs(10);
 
@@ -47,7 +45,7 @@ enum State {
     Missing { missing: Missing, looked_at: Instant },
 }
 
-/// The built-in engine's share of this machine. Cheap to ask; the first question and one every two seconds while something is missing
+/// The built-in engine's share of this machine. Cheap to ask; the first question, and one now and then while something is missing,
 /// start a process for some 20 ms.
 #[derive(Debug)]
 pub struct Installation {
@@ -93,10 +91,11 @@ impl Installation {
     }
 
     fn look(&self) -> Result<Arc<Found>, Missing> {
+        let recheck = Duration::from_millis(self.config.recheck_ms);
         let mut state = self.state();
         match &*state {
             State::Found(found) => return Ok(Arc::clone(found)),
-            State::Missing { missing, looked_at } if looked_at.elapsed() < LOOK_AGAIN_AFTER => return Err(missing.clone()),
+            State::Missing { missing, looked_at } if looked_at.elapsed() < recheck => return Err(missing.clone()),
             _ => {}
         }
         match probe(&self.config) {
@@ -107,7 +106,9 @@ impl Installation {
                 Ok(found)
             }
             Err(missing) => {
-                *state = State::Missing { missing: missing.clone(), looked_at: Instant::now() };
+                #[allow(clippy::disallowed_methods, reason = "the age of a look at the machine, which no result depends on")]
+                let looked_at = Instant::now();
+                *state = State::Missing { missing: missing.clone(), looked_at };
                 Err(missing)
             }
         }

@@ -110,6 +110,7 @@ fn run(mecab: &Path, text: &str, wanted: &mut dyn FnMut() -> ControlFlow<()>) ->
         let _ = child.wait();
         return Err(failed(error));
     }
+    #[allow(clippy::disallowed_methods, reason = "a limit on a process, counted from here")]
     let started = Instant::now();
     let words = loop {
         match answer.recv_timeout(ASK_EVERY) {
@@ -141,7 +142,8 @@ mod tests {
     #[test]
     fn words_become_phrases_of_kana_with_their_places() {
         let say = Sayable { text: "文章を  話します。".to_owned(), origins: (10..20).collect() };
-        let words = "文章\tブンショー\t名詞\t一般\nを\tヲ\t助詞\t格助詞\n話し\tハナシ\t動詞\t自立\nます\tマス\t助動詞\t*\n。\t。\t記号\t句点\n\n";
+        let words =
+            "文章\tブンショー\t名詞\t一般\nを\tヲ\t助詞\t格助詞\n話し\tハナシ\t動詞\t自立\nます\tマス\t助動詞\t*\n。\t。\t記号\t句点\n\n";
         let kana = kana(&say, words);
         assert_eq!(kana.text, "ブンショーヲ  ハナシマス。");
         assert_eq!(kana.origin(0..6), Some(10..13), "the first phrase is the first three characters");

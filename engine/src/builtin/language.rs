@@ -36,8 +36,8 @@ const RENAMED: &[(&str, &str, Option<&str>)] = &[
     ("cmn-Latn-pinyin", "zh", Some("Chinese (Mandarin)")),
 ];
 
-/// Voice files that are worse than another one of the same language.
-const LEFT_OUT: &[&str] = &["cmn"];
+/// Voice files that are worse than another one of the same language, or (Cherokee, in 1.51) stay silent.
+const LEFT_OUT: &[&str] = &["cmn", "chr"];
 
 /// What is asked for by other names, lower-case: macrolanguages, retired codes, and regions nearer to one accent than to the first.
 const ALIASES: &[(&str, &str)] = &[

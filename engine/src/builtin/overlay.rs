@@ -43,7 +43,8 @@ impl Overlay {
 
     /// The name of the variant with this body; its file is there when this returns.
     pub(super) fn variant(&self, body: &str) -> io::Result<String> {
-        let name = short_hash(body);
+        // The library takes a name that begins with a digit for a number, and then speaks with the plain voice.
+        let name = format!("v{}", short_hash(body));
         if self.known().contains(&name) {
             return Ok(name);
         }

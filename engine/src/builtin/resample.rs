@@ -40,7 +40,10 @@ impl Resampler {
         }
         let input = InterleavedOwned::new_from(samples, 1, frames).map_err(|error| error.to_string())?;
         let output = self.fft.process_all(&input, frames, None).map_err(|error| error.to_string())?;
-        Ok(output.take_data())
+        let mut output = output.take_data();
+        // Rubato counts in floating point and may add a sample.
+        output.truncate((frames as u64 * u64::from(SAMPLE_RATE_HZ)).div_ceil(u64::from(self.rate_hz)) as usize);
+        Ok(output)
     }
 }
 
@@ -62,7 +65,8 @@ mod tests {
         let first = resampler.resample(samples.clone()).unwrap();
         assert_eq!(first.len(), 24_000);
         let peak = (0..first.len()).max_by(|&a, &b| first[a].total_cmp(&first[b])).unwrap();
-        assert_eq!(peak, 12_000);
+        // Rubato's delay is a whole number of samples, the filter's is not.
+        assert!(peak.abs_diff(12_000) <= 1, "{peak}");
         let other = resampler.resample(vec![0.5; 777]).unwrap();
         assert_eq!(other.len(), (777.0_f64 * 24_000.0 / 22_050.0).ceil() as usize);
         assert_eq!(resampler.resample(samples).unwrap(), first, "what came before changes nothing");

@@ -25,10 +25,10 @@ const REVISION: u32 = 1;
 
 /// Where the library's own rate is even: above, it drops sounds.
 const RATE_WPM: std::ops::RangeInclusive<f32> = 80.0..=400.0;
-/// The library's scale of 0 to 100 is an octave down to an octave up around 50.
-const PITCH_STEPS_PER_SEMITONE: f32 = 50.0 / 12.0;
-/// Leaves the library room for loud vowels; the gain of the voice makes up for it.
-const LIBRARY_VOLUME: i32 = 100;
+/// Of 0 to 100, for pitch and melody: as the variant file says.
+const OWN_PITCH: i32 = 50;
+/// Of 100: leaves the library room for the loudest vowels of the brightest voices, where it would clip. The samples are raised after.
+const LIBRARY_VOLUME: i32 = 50;
 /// The library speaks some 1,000 times faster than time runs; this is for machines under load.
 const LIMIT_BASE: Duration = Duration::from_secs(10);
 const LIMIT_PER_CHAR: Duration = Duration::from_millis(20);
@@ -95,8 +95,8 @@ impl BuiltinEngine {
         for _ in 0..2 {
             let variant = found.overlay.variant(&task.variant).map_err(|error| EngineError::Failed(format!("voice variant: {error}")))?;
             let voice = format!("{}+{variant}", task.voice_file);
-            let Manner { rate_wpm, pitch, range, .. } = task.manner;
-            let request = HostRequest::Speak { voice: &voice, text, rate_wpm, pitch, range, volume: LIBRARY_VOLUME };
+            let rate_wpm = task.manner.rate_wpm;
+            let request = HostRequest::Speak { voice: &voice, text, rate_wpm, pitch: OWN_PITCH, range: OWN_PITCH, volume: LIBRARY_VOLUME };
             match self.ask(found, &request, limit, wanted) {
                 Err(error @ HostError::UnknownVoice(_)) => {
                     found.overlay.forget();
@@ -200,28 +200,18 @@ struct Task<'a> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Manner {
     rate_wpm: i32,
-    pitch: i32,
-    range: i32,
     gain: f32,
     /// The samples are made this much longer.
     longer: f64,
 }
 
 impl Manner {
-    fn of(voice: &BuiltinVoice, speed: f32, pitch_semitones: f32) -> Self {
+    fn of(voice: &BuiltinVoice, speed: f32) -> Self {
         let wanted_wpm = voice.rate_wpm * speed;
         let rate_wpm = wanted_wpm.clamp(*RATE_WPM.start(), *RATE_WPM.end()).round();
         let reached = (*RATE_WPM.start()..=*RATE_WPM.end()).contains(&wanted_wpm);
         let longer = if reached { 1.0 } else { f64::from(rate_wpm) / f64::from(wanted_wpm) };
-        // The melody is in hertz, so it widens and narrows with the pitch to stay the same to the ear.
-        let range = 50.0 * 2f32.powf(pitch_semitones / 12.0);
-        Self {
-            rate_wpm: rate_wpm as i32,
-            pitch: (50.0 + pitch_semitones * PITCH_STEPS_PER_SEMITONE).round() as i32,
-            range: range.round() as i32,
-            gain: 10f32.powf(voice.volume_db / 20.0),
-            longer,
-        }
+        Self { rate_wpm: rate_wpm as i32, gain: 10f32.powf(voice.volume_db / 20.0) * 100.0 / LIBRARY_VOLUME as f32, longer }
     }
 }
 
@@ -267,8 +257,8 @@ impl SpeechEngine for BuiltinEngine {
         let voice_file = found.languages.voice_file(&request.language).map_err(EngineError::Refused)?;
         let task = Task {
             voice_file,
-            variant: voice.variant(),
-            manner: Manner::of(voice, request.speed, request.pitch_semitones),
+            variant: voice.variant(request.pitch_semitones),
+            manner: Manner::of(voice, request.speed),
             japanese: voice_file.ends_with("/ja"),
         };
         let parts = parts(&request.text);
@@ -314,20 +304,13 @@ mod tests {
 
     #[test]
     fn rates_that_the_library_lacks_are_made_by_stretching() {
-        let manner = |rate_wpm: f32, speed| Manner::of(&BuiltinVoice { rate_wpm, ..BuiltinVoice::default() }, speed, 0.0);
+        let manner = |rate_wpm: f32, speed| Manner::of(&BuiltinVoice { rate_wpm, ..BuiltinVoice::default() }, speed);
         let plain = manner(175.0, 1.0);
-        assert_eq!((plain.rate_wpm, plain.longer, plain.pitch, plain.range, plain.gain), (175, 1.0, 50, 50, 1.0));
+        assert_eq!((plain.rate_wpm, plain.longer, plain.gain), (175, 1.0, 2.0));
         assert_eq!((manner(175.0, 2.0).rate_wpm, manner(175.0, 2.0).longer), (350, 1.0));
         let slow = manner(160.0, 0.25);
         assert_eq!((slow.rate_wpm, slow.longer), (80, 2.0));
         let fast = manner(200.0, 4.0);
         assert_eq!((fast.rate_wpm, fast.longer), (400, 0.5));
-    }
-
-    #[test]
-    fn an_octave_is_the_end_of_the_librarys_scale() {
-        let manner = |semitones| Manner::of(&BuiltinVoice::default(), 1.0, semitones);
-        assert_eq!((manner(12.0).pitch, manner(12.0).range), (100, 100));
-        assert_eq!((manner(-12.0).pitch, manner(-12.0).range), (0, 25));
     }
 }

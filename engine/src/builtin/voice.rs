@@ -81,17 +81,19 @@ impl BuiltinVoice {
         within("volume_db", self.volume_db, -30.0, 18.0)
     }
 
-    /// Body of the variant file, without its `name` line. Only what the library must do itself stands in it: rate and volume do not.
+    /// Body of the variant file, without its `name` line, with the melody moved by `semitones`. Only what the library must do itself
+    /// stands in it: rate and volume do not. The library's own pitch parameter is no help: it moves by less than it says.
     ///
     /// Format: eSpeak NG, `docs/voices.md`.
-    pub(super) fn variant(&self) -> String {
+    pub(super) fn variant(&self, semitones: f32) -> String {
         let mut text = String::new();
         let mut line = |entry: std::fmt::Arguments<'_>| {
             // Writing to a String cannot fail.
             let _ = text.write_fmt(entry);
             text.push('\n');
         };
-        line(format_args!("pitch {:.0} {:.0}", self.pitch_low_hz, self.pitch_high_hz));
+        let moved = 2f32.powf(semitones / 12.0);
+        line(format_args!("pitch {:.0} {:.0}", self.pitch_low_hz * moved, self.pitch_high_hz * moved));
         line(format_args!("flutter {}", self.flutter));
         line(format_args!("roughness {}", self.roughness));
         line(format_args!("voicing {:.0}", self.voicing_percent));
@@ -144,8 +146,9 @@ mod tests {
     fn rate_and_volume_make_no_new_variant_file() {
         let plain = BuiltinVoice::default();
         let other = BuiltinVoice { rate_wpm: 120.0, volume_db: -6.0, ..plain.clone() };
-        assert_eq!(plain.variant(), other.variant());
+        assert_eq!(plain.variant(0.0), other.variant(0.0));
         let deeper = BuiltinVoice { pitch_low_hz: 70.0, ..plain.clone() };
-        assert_ne!(plain.variant(), deeper.variant());
+        assert!(plain.variant(12.0).starts_with("pitch 164 236\n"), "{}", plain.variant(12.0));
+        assert_ne!(plain.variant(0.0), deeper.variant(0.0));
     }
 }

@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn events_beyond_the_text_or_the_samples_do_no_harm() {
-        let events = [event(HostEventKind::Word, 0, 1, 0), event(HostEventKind::Word, 7, 4, 999), event(HostEventKind::Word, 1, 1, 50)];
+        let events = [event(HostEventKind::Word, 0, 1, 0), event(HostEventKind::Word, 7, 4, 999), event(HostEventKind::Word, 1, 2, 50)];
         let words = spoken_words("a b", &events, &[500; 20]);
         assert_eq!(words, [SpokenWord { chars: 0..1, samples: 0..20 }, SpokenWord { chars: 2..3, samples: 20..20 }]);
         assert!(spoken_words("", &events, &[]).is_empty());
