@@ -147,3 +147,23 @@ CREATE TABLE events (
     at_ms         BIGINT NOT NULL
 );
 CREATE INDEX events_by_owner ON events (owner_id, seq);
+
+-- A queue in this table gives out no jobs.
+CREATE TABLE paused_queues (
+    queue        TEXT PRIMARY KEY,
+    paused_at_ms BIGINT NOT NULL
+);
+
+-- Idempotency-Key: what was asked under a key, and what was answered. The row of a submission is written in the transaction that accepts it.
+CREATE TABLE idempotency (
+    api_key_id    TEXT NOT NULL,
+    idem_key      TEXT NOT NULL,
+    request_hash  TEXT NOT NULL,
+    process       TEXT NOT NULL,
+    job_id        TEXT,
+    status        BIGINT,
+    answer        TEXT,
+    created_at_ms BIGINT NOT NULL,
+    PRIMARY KEY (api_key_id, idem_key)
+);
+CREATE INDEX idempotency_by_age ON idempotency (created_at_ms);

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::fail_point;
+use crate::in_flight::InFlight;
 use crate::merge_chunks::MergeChunks;
 use crate::speak_chunk::SpeakChunk;
 
@@ -22,6 +23,7 @@ pub(crate) struct JobContext {
     pub engine: EngineHandle,
     pub clock: Arc<dyn Clock>,
     pub temporary_folder: Arc<std::path::Path>,
+    pub in_flight: Arc<InFlight>,
     pub job: Arc<ClaimedJob>,
     /// Fires when the run must stop.
     pub token: CancellationToken,
@@ -121,6 +123,7 @@ impl From<engine::speech::EngineError> for JobError {
 /// The queues; each has its own workers.
 pub(crate) const QUEUE_CPU: &str = "cpu";
 pub(crate) const QUEUE_IO: &str = "io";
+pub(crate) const QUEUES: [&str; 2] = [QUEUE_CPU, QUEUE_IO];
 
 /// All kinds. The wire name in the row never changes once released.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -82,7 +82,7 @@ impl Jobs {
             running,
             queued,
             others: generations::count_open(pool).await? - own,
-            paused: false,
+            paused: !storage::jobs::paused_queues(pool).await?.is_empty(),
             workers: self.config.slots,
             totals,
             avg_rtf: chunks::recent_rtf(pool).await?,

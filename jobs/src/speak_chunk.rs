@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use audio::wav::{BitDepth, WavError, WavLayout, WavSpec, WavWriter};
 use bytes::Bytes;
-use engine::speech::{SAMPLE_RATE_HZ, Speech};
+use engine::speech::{SAMPLE_RATE_HZ, Speech, SynthesisRequest};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use storage::chunks::{self, Chunk, ChunkAudio, ChunkId, ChunkStatus};
@@ -18,6 +18,7 @@ use crate::job::{Committed, JobContext, JobError, QUEUE_CPU};
 use crate::merge_chunks::{self, MergeChunks};
 use crate::plan::{ChunkSpec, request_of};
 use crate::submission::GenerationOptions;
+use crate::suspect::suspicion;
 use crate::voices::VoiceSnapshot;
 use crate::{fail_point, moves};
 
@@ -32,7 +33,11 @@ pub(crate) struct SpeakChunk {
 struct Spoken {
     audio: ChunkAudio,
     cached: bool,
+    suspect: bool,
 }
+
+/// Mixed into the seed of the second try of a suspect chunk.
+const OTHER_SEED: u64 = 0x5eed;
 
 impl SpeakChunk {
     pub(crate) const NAME: &str = "speak_chunk";
@@ -60,9 +65,14 @@ impl SpeakChunk {
         if matches!(generation.status, GenerationStatus::Queued | GenerationStatus::Interrupted) {
             announce_start(context, &generation).await?;
         }
+        // Held until the commit: who waits for it finds our result.
+        let _turn = tokio::select! {
+            turn = context.in_flight.enter(&generation.owner_id, &chunk.params_hash) => turn,
+            () = context.token.cancelled() => return Err(JobError::Stopped),
+        };
         let spoken = match self.copy_equal(context, &generation, &chunk).await? {
-            Some(audio) => Spoken { audio, cached: true },
-            None => Spoken { audio: self.speak(context, &generation, &chunk).await?, cached: false },
+            Some(audio) => Spoken { audio, cached: true, suspect: false },
+            None => self.speak(context, &generation, &chunk).await?,
         };
         self.finish(context, &generation, &spoken).await
     }
@@ -84,21 +94,23 @@ impl SpeakChunk {
         Ok(Some(ChunkAudio { blob, rtf: 0.0, ..audio }))
     }
 
-    async fn speak(&self, context: &JobContext, generation: &Generation, chunk: &Chunk) -> Result<ChunkAudio, JobError> {
+    async fn speak(&self, context: &JobContext, generation: &Generation, chunk: &Chunk) -> Result<Spoken, JobError> {
         let spec: ChunkSpec = serde_json::from_str(&chunk.spec).map_err(|error| JobError::Discard(format!("chunk spec: {error}")))?;
         let voices: BTreeMap<String, VoiceSnapshot> =
             serde_json::from_str(&generation.voices).map_err(|error| JobError::Discard(format!("voices: {error}")))?;
         let voice = voices.get(&chunk.voice_id).ok_or_else(|| JobError::Discard(format!("no voice {}", chunk.voice_id)))?;
         let request = request_of(&chunk.text, &chunk.language, &spec, voice);
         let started_ms = context.now_ms();
-        let speech = context.engine.synthesize(request, context.token.clone()).await?;
+        let (speech, suspect) = synthesize(context, request).await?;
         let computed_ms = context.now_ms() - started_ms;
         let sample_count = speech.samples.len();
         let words = serde_json::to_string(&speech.words).map_err(|error| JobError::Discard(format!("words: {error}")))?;
         let bytes = encode(speech).await?;
         let blob = self.put(context, bytes).await?;
         let duration_ms = sample_count as i64 * 1_000 / i64::from(SAMPLE_RATE_HZ);
-        Ok(ChunkAudio { blob, sample_count: sample_count as i64, duration_ms, words, rtf: computed_ms as f64 / duration_ms.max(1) as f64 })
+        let rtf = computed_ms as f64 / duration_ms.max(1) as f64;
+        let audio = ChunkAudio { blob, sample_count: sample_count as i64, duration_ms, words, rtf };
+        Ok(Spoken { audio, cached: false, suspect })
     }
 
     async fn put(&self, context: &JobContext, bytes: Bytes) -> Result<storage::blobs::StoredBlob, JobError> {
@@ -111,7 +123,7 @@ impl SpeakChunk {
     async fn finish(&self, context: &JobContext, generation: &Generation, spoken: &Spoken) -> Result<Committed, JobError> {
         let now_ms = context.now_ms();
         let mut tx = context.begin_finish(None).await?;
-        if chunks::complete(&mut tx, self.chunk_id(), &spoken.audio, spoken.cached, false, now_ms).await? {
+        if chunks::complete(&mut tx, self.chunk_id(), &spoken.audio, spoken.cached, spoken.suspect, now_ms).await? {
             self.announce(&mut tx, generation, spoken, now_ms).await?;
         }
         moves::close_if_cancelled(&mut tx, generation.id, now_ms).await?;
@@ -128,7 +140,7 @@ impl SpeakChunk {
             merge_chunks::enqueue(tx, generation, &merge, Uuid::now_v7(), now_ms).await?;
         }
         let data = json!({
-            "index": self.index, "take": self.take, "duration_ms": spoken.audio.duration_ms, "cached": spoken.cached,
+            "index": self.index, "take": self.take, "duration_ms": spoken.audio.duration_ms, "cached": spoken.cached, "suspect": spoken.suspect,
             "chunks_done": done, "chunks_total": total,
         });
         let event = NewEvent { owner_id: &generation.owner_id, generation_id: Some(generation.id), kind: "chunk.ready", data };
@@ -140,6 +152,23 @@ impl SpeakChunk {
         }
         Ok(())
     }
+}
+
+/// Speaks; what can't be the text is spoken once more with another seed, and marked when that is no better. Both seeds come from the row,
+/// so a job that runs twice gives the same samples.
+async fn synthesize(context: &JobContext, request: SynthesisRequest) -> Result<(Speech, bool), JobError> {
+    let first = context.engine.synthesize(request.clone(), context.token.clone()).await?;
+    let Some(found) = suspicion(&request, &first) else {
+        return Ok((first, false));
+    };
+    tracing::warn!(job.id = %context.fence().job_id, suspicion = ?found, "speech is not plausible for its text");
+    if !context.engine.capabilities().uses_seed {
+        return Ok((first, true));
+    }
+    let again = SynthesisRequest { seed: request.seed ^ OTHER_SEED, ..request };
+    let second = context.engine.synthesize(again.clone(), context.token.clone()).await?;
+    let suspect = suspicion(&again, &second).is_some();
+    Ok((second, suspect))
 }
 
 /// queued or interrupted -> running, under the fence: a worker that lost its lease may not even say that it started.

@@ -48,6 +48,10 @@ pub struct Submission {
     pub metadata: Option<serde_json::Value>,
     /// -10 to 10.
     pub priority: i64,
+    /// Epoch milliseconds; nothing of it is started before.
+    pub not_before_ms: Option<i64>,
+    /// Claimed before by the front door; the accept notes the job under it.
+    pub idempotency: Option<storage::idempotency::IdempotencyKey>,
     pub trace: TraceContext,
 }
 

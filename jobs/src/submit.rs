@@ -3,14 +3,15 @@
 
 use engine::speech::Availability;
 use serde_json::json;
+use storage::chunks::ChunkId;
 use storage::events::NewEvent;
 use storage::generations::{Generation, GenerationStatus};
 use storage::jobs::NewJob;
-use storage::{StorageError, Tx, chunks, events, generations};
+use storage::{StorageError, Tx, chunks, events, generations, idempotency};
 use uuid::Uuid;
 
 use crate::plan::{self, Plan};
-use crate::speak_chunk::SpeakChunk;
+use crate::retry::job_of;
 use crate::submission::{Submission, SubmitError};
 use crate::view::JobView;
 use crate::{Jobs, fail_point, voices};
@@ -30,9 +31,13 @@ impl Jobs {
         let now_ms = self.clock.now_ms();
         let generation = generation_of(owner_id, &submission, &plan, now_ms)?;
         let rows = plan::rows_of(&plan, &self.engine.capabilities()).map_err(StorageError::from)?;
-        let jobs = jobs_of(&generation, rows.len() as u32, now_ms)?;
+        let run_at_ms = submission.not_before_ms.unwrap_or(now_ms);
+        let jobs = jobs_of(&generation, rows.len() as u32, run_at_ms)?;
         let mut tx = self.storage.rows.begin().await?;
         accept(&mut tx, &generation, &rows, &jobs, now_ms).await?;
+        if let Some(key) = &submission.idempotency {
+            idempotency::note_job(&mut tx, key, generation.id).await?;
+        }
         fail_point::pass("accept.before_commit");
         tx.commit().await?;
         fail_point::pass("accept.after_commit");
@@ -96,24 +101,7 @@ fn generation_of(owner_id: &str, submission: &Submission, plan: &Plan, now_ms: i
     })
 }
 
-fn jobs_of(generation: &Generation, chunks: u32, now_ms: i64) -> Result<Vec<NewJob>, StorageError> {
-    (0..chunks)
-        .map(|index| {
-            let payload = serde_json::to_string(&SpeakChunk { generation_id: generation.id, index, take: 1 })?;
-            Ok(NewJob {
-                id: Uuid::now_v7(),
-                kind: SpeakChunk::NAME.into(),
-                queue: SpeakChunk::QUEUE.into(),
-                priority: generation.priority,
-                owner_id: generation.owner_id.clone(),
-                generation_id: Some(generation.id),
-                payload,
-                attempts_max: SpeakChunk::ATTEMPTS_MAX,
-                run_at_ms: now_ms,
-                dedupe_key: None,
-                traceparent: generation.traceparent.clone(),
-                tracestate: generation.tracestate.clone(),
-            })
-        })
-        .collect()
+fn jobs_of(generation: &Generation, chunks: u32, run_at_ms: i64) -> Result<Vec<NewJob>, StorageError> {
+    let id = |index| ChunkId { generation_id: generation.id, index, take: 1 };
+    (0..chunks).map(|index| job_of(generation, id(index), run_at_ms)).collect()
 }

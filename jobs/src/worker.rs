@@ -16,11 +16,13 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::in_flight::InFlight;
 use crate::job::{Committed, JobContext, JobError, JobKind, QUEUE_CPU, QUEUE_IO};
 use crate::lease::{self, LeaseConfig, Leases, StopReason};
 use crate::queue::{JobBackend, Leased};
 use crate::recover;
 use crate::settle::{self, Verdict};
+use crate::sweep::{self, SweepConfig};
 
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
@@ -38,6 +40,7 @@ pub struct WorkerConfig {
     /// How long a stopped run may take to end before it is abandoned.
     pub abandon_ms: u64,
     pub temporary_folder: PathBuf,
+    pub sweep: SweepConfig,
 }
 
 impl WorkerConfig {
@@ -51,6 +54,7 @@ impl WorkerConfig {
             idle_poll_ms: 1_000,
             abandon_ms: 10_000,
             temporary_folder,
+            sweep: SweepConfig::default(),
         }
     }
 }
@@ -62,6 +66,7 @@ pub(crate) struct RunContext {
     pub engine: EngineHandle,
     pub clock: Arc<dyn Clock>,
     pub temporary_folder: Arc<std::path::Path>,
+    pub in_flight: Arc<InFlight>,
 }
 
 /// What the workers of a process share.
@@ -120,11 +125,12 @@ impl Worker {
             tracing::info!(jobs.taken_back = taken, "took back the jobs of a former process");
         }
         let temporary_folder = config.temporary_folder.as_path().into();
-        let context = RunContext { storage, engine, clock, temporary_folder };
+        let context = RunContext { storage, engine, clock, temporary_folder, in_flight: Arc::default() };
         let shared = Arc::new(WorkerShared { context, config, leases, closing: CancellationToken::new() });
         let keeper_closing = CancellationToken::new();
         let keeper = start_keeper(shared.clone(), keeper_closing.clone())?;
         let monitor = tokio::spawn(run_monitor(shared.clone()));
+        tokio::spawn(sweep_now_and_then(shared.clone()));
         Ok(Self { shared, monitor, keeper_closing, keeper: Some(keeper) })
     }
 
@@ -182,6 +188,22 @@ async fn keep_leases(shared: Arc<WorkerShared>, closing: CancellationToken) {
         }
     };
     lease::keep_alive(rows, shared.leases.clone(), shared.config.lease.clone(), clock, closing, sweep).await;
+}
+
+/// The first sweep comes at once: it mends what a restored backup left.
+async fn sweep_now_and_then(shared: Arc<WorkerShared>) {
+    let config = &shared.config.sweep;
+    for round in 0_u32.. {
+        let with_blobs = round % config.blobs_every.max(1) == 0;
+        let now_ms = shared.context.clock.now_ms();
+        if let Err(error) = sweep::sweep(&shared.context.storage, config, with_blobs, now_ms).await {
+            tracing::warn!(error = %error, "sweep failed, will be repeated");
+        }
+        tokio::select! {
+            () = shared.closing.cancelled() => return,
+            () = shared.context.clock.sleep(config.every_ms) => {}
+        }
+    }
 }
 
 /// Ends when closing has fired and every running job has ended.
@@ -245,6 +267,7 @@ async fn run(shared: &Arc<WorkerShared>, leased: &Leased) -> Result<Committed, J
         engine: shared.context.engine.clone(),
         clock: clock.clone(),
         temporary_folder: shared.context.temporary_folder.clone(),
+        in_flight: shared.context.in_flight.clone(),
         job: leased.job.clone(),
         token: attempt_token.clone(),
     };

@@ -103,6 +103,10 @@ impl Blobs {
         Self { store }
     }
 
+    pub(crate) fn store(&self) -> &dyn ObjectStore {
+        &*self.store
+    }
+
     pub async fn put(&self, key: BlobKey, bytes: Bytes) -> Result<StoredBlob, StorageError> {
         let stored = StoredBlob { sha256: hex::encode(Sha256::digest(&bytes)), size_bytes: bytes.len() as u64 };
         self.store.put(&path_of(key)?, bytes.into()).await?;
@@ -157,6 +161,12 @@ impl Blobs {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// The generations that have blobs.
+    pub async fn generation_ids(&self) -> Result<Vec<Uuid>, StorageError> {
+        let listed = self.store.list_with_delimiter(Some(&ObjectPath::from("generations"))).await?;
+        Ok(listed.common_prefixes.iter().filter_map(|prefix| Uuid::parse_str(prefix.parts().last()?.as_ref()).ok()).collect())
     }
 
     /// Deletes every blob of a generation; call it after the rows are gone. Returns how many there were.

@@ -183,6 +183,23 @@ pub async fn set_status(tx: &mut Tx, id: ChunkId, status: ChunkStatus, attempt: 
     Ok(query.build().execute(tx.connection()).await?.rows_affected() == 1)
 }
 
+/// Takes that are wanted but not complete and will not be by themselves: to be queued again.
+pub async fn reopen(tx: &mut Tx, generation_id: Uuid) -> Result<Vec<ChunkId>, StorageError> {
+    let rows = sqlx::query(
+        "UPDATE chunks SET status = 'queued', attempt = 0, error = NULL \
+         WHERE generation_id = $1 AND status <> 'completed' RETURNING generation_id, idx, take",
+    )
+    .bind(generation_id.to_string())
+    .fetch_all(tx.connection())
+    .await?;
+    let mut ids = rows
+        .iter()
+        .map(|row| Ok(ChunkId { generation_id, index: small(row, "idx")?, take: small(row, "take")? }))
+        .collect::<Result<Vec<_>, StorageError>>()?;
+    ids.sort_by_key(|id| (id.index, id.take));
+    Ok(ids)
+}
+
 /// Cancels every chunk of a generation that is not complete.
 pub async fn cancel_open(tx: &mut Tx, generation_id: Uuid) -> Result<u64, StorageError> {
     let done = sqlx::query("UPDATE chunks SET status = 'cancelled' WHERE generation_id = $1 AND status = 'queued'")

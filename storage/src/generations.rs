@@ -264,6 +264,18 @@ pub async fn transition(tx: &mut Tx, id: Uuid, from: &[GenerationStatus], to: Ge
     Ok(query.build().execute(tx.connection()).await?.rows_affected() == 1)
 }
 
+/// Open again after it had failed or was cancelled.
+pub async fn reopen(tx: &mut Tx, id: Uuid) -> Result<bool, StorageError> {
+    let reopened = sqlx::query(
+        "UPDATE generations SET status = 'queued', cancel_requested = 0, error = NULL, started_at_ms = NULL, finished_at_ms = NULL \
+         WHERE id = $1 AND status IN ('failed', 'cancelled')",
+    )
+    .bind(id.to_string())
+    .execute(tx.connection())
+    .await?;
+    Ok(reopened.rows_affected() == 1)
+}
+
 pub async fn set_error(tx: &mut Tx, id: Uuid, error: Option<&str>) -> Result<(), StorageError> {
     set(tx, "UPDATE generations SET error = $2 WHERE id = $1", id, error).await
 }

@@ -212,14 +212,14 @@ pub async fn claim(rows: &Rows, claim: &Claim<'_>) -> Result<Option<ClaimedJob>,
 /// One index probe a lane, and there are as many lanes as owners with work: the length of the queue does not matter.
 const PICK_SQLITE: &str = "SELECT j.id FROM lanes l JOIN jobs j ON j.id = (SELECT h.id FROM jobs h WHERE h.state = 'queued' \
      AND h.queue = l.queue AND h.priority = l.priority AND h.owner_id = l.owner_id ORDER BY h.turn, h.id LIMIT 1) \
-     WHERE l.queue = $1 \
+     WHERE l.queue = $1 AND NOT EXISTS (SELECT 1 FROM paused_queues p WHERE p.queue = $1) \
      ORDER BY l.priority + ($2 - CASE WHEN l.served_at_ms > j.run_at_ms THEN l.served_at_ms ELSE j.run_at_ms END) / $3 DESC, \
      l.served_no, j.turn, j.id LIMIT 1";
 
 /// Several claimers at once must not wait for each other's row: each skips what another has locked.
 const PICK_POSTGRES: &str = "SELECT j.id FROM lanes l CROSS JOIN LATERAL (SELECT h.id, h.turn, h.run_at_ms FROM jobs h WHERE h.state = 'queued' \
      AND h.queue = l.queue AND h.priority = l.priority AND h.owner_id = l.owner_id ORDER BY h.turn, h.id LIMIT 1 FOR UPDATE SKIP LOCKED) j \
-     WHERE l.queue = $1 \
+     WHERE l.queue = $1 AND NOT EXISTS (SELECT 1 FROM paused_queues p WHERE p.queue = $1) \
      ORDER BY l.priority + ($2 - CASE WHEN l.served_at_ms > j.run_at_ms THEN l.served_at_ms ELSE j.run_at_ms END) / $3 DESC, \
      l.served_no, j.turn, j.id LIMIT 1";
 
@@ -234,6 +234,40 @@ async fn make_due(tx: &mut Tx, now_ms: i64) -> Result<(), StorageError> {
         tx.wakes_jobs();
     }
     Ok(())
+}
+
+/// A paused queue gives out no jobs; running ones go on.
+pub async fn pause_queue(tx: &mut Tx, queue: &str, now_ms: i64) -> Result<(), StorageError> {
+    sqlx::query("INSERT INTO paused_queues (queue, paused_at_ms) VALUES ($1, $2) ON CONFLICT (queue) DO NOTHING")
+        .bind(queue)
+        .bind(now_ms)
+        .execute(tx.connection())
+        .await?;
+    Ok(())
+}
+
+pub async fn resume_queue(tx: &mut Tx, queue: &str) -> Result<(), StorageError> {
+    sqlx::query("DELETE FROM paused_queues WHERE queue = $1").bind(queue).execute(tx.connection()).await?;
+    tx.wakes_jobs();
+    Ok(())
+}
+
+pub async fn paused_queues(pool: &AnyPool) -> Result<Vec<String>, StorageError> {
+    Ok(sqlx::query_scalar("SELECT queue FROM paused_queues ORDER BY queue").fetch_all(pool).await?)
+}
+
+/// failed or cancelled -> queued, by hand, with all attempts anew.
+pub async fn revive(tx: &mut Tx, id: Uuid, now_ms: i64) -> Result<bool, StorageError> {
+    let revived = sqlx::query(
+        "UPDATE jobs SET state = 'queued', attempt = 0, crashes = 0, cancel_requested = 0, error = NULL, run_at_ms = $2, \
+         started_at_ms = NULL, finished_at_ms = NULL WHERE id = $1 AND state IN ('failed', 'cancelled')",
+    )
+    .bind(id.to_string())
+    .bind(now_ms)
+    .execute(tx.connection())
+    .await?;
+    tx.wakes_jobs();
+    Ok(revived.rows_affected() == 1)
 }
 
 /// When the next scheduled job is due: a worker with nothing to do sleeps no longer than that.
@@ -439,6 +473,8 @@ pub struct TakenBack {
 /// Which leases are taken back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost<'a> {
+    /// All of one process: its database session has ended.
+    OfProcess { lease_owner: &'a str },
     /// All of a node: its lock is ours, so its former process is dead.
     OfNode { node_id: &'a str, except_owner: &'a str },
     /// All that were not renewed in time.
@@ -451,6 +487,9 @@ impl Lost<'_> {
             Self::OfNode { node_id, except_owner } => {
                 query.push(" AND lease_owner LIKE ").push_bind(format!("{node_id}/%"));
                 query.push(" AND lease_owner <> ").push_bind((*except_owner).to_owned());
+            }
+            Self::OfProcess { lease_owner } => {
+                query.push(" AND lease_owner = ").push_bind((*lease_owner).to_owned());
             }
             Self::Expired { now_ms } => {
                 query.push(" AND lease_until_ms < ").push_bind(*now_ms);
@@ -517,6 +556,25 @@ pub async fn find(pool: &AnyPool, id: Uuid) -> Result<Option<JobRow>, StorageErr
     .fetch_optional(pool)
     .await?;
     row.as_ref().map(job_of_row).transpose()
+}
+
+/// How SQLite would look for the next job, for the test that it does so by index.
+pub async fn claim_plan(pool: &AnyPool) -> Result<Vec<String>, StorageError> {
+    let explain = format!("EXPLAIN QUERY PLAN {PICK_SQLITE}");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(explain)).bind("cpu").bind(0_i64).bind(1_i64).fetch_all(pool).await?;
+    rows.iter().map(|row| Ok(row.try_get("detail")?)).collect()
+}
+
+/// Puts all ended jobs of a generation back to the queue, for the test that running twice changes nothing.
+pub async fn run_again(rows: &Rows, generation_id: Uuid) -> Result<u64, StorageError> {
+    let mut tx = rows.begin().await?;
+    let again = sqlx::query("UPDATE jobs SET state = 'queued' WHERE generation_id = $1 AND state = 'done'")
+        .bind(generation_id.to_string())
+        .execute(tx.connection())
+        .await?;
+    tx.wakes_jobs();
+    tx.commit().await?;
+    Ok(again.rows_affected())
 }
 
 /// How many jobs of each queue are in each live state.

@@ -5,6 +5,7 @@
 //! a job does; it only knows what a job's row looks like.
 
 pub mod api_keys;
+pub mod backup;
 pub mod blobs;
 pub mod chunks;
 pub mod data_folder;
@@ -12,8 +13,10 @@ pub mod error;
 pub mod events;
 pub mod filesystem;
 pub mod generations;
+pub mod idempotency;
 pub mod jobs;
 pub mod renders;
+pub mod retention;
 pub mod rows;
 mod signals;
 mod statement;

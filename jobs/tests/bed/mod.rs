@@ -161,6 +161,17 @@ impl Bed {
         self.until(|| self.engine.calls() >= calls).await;
     }
 
+    /// Waits until no job waits or runs.
+    pub async fn until_idle(&self) {
+        for _ in 0..PATIENCE_MS / 5 {
+            if storage::jobs::count_live(self.storage.rows.read()).await.unwrap().is_empty() {
+                return;
+            }
+            SystemClock.sleep(5).await;
+        }
+        panic!("not idle");
+    }
+
     pub async fn until(&self, reached: impl Fn() -> bool) {
         for _ in 0..PATIENCE_MS / 5 {
             if reached() {
@@ -184,6 +195,8 @@ pub fn submission(texts: &[&str]) -> Submission {
         title: None,
         metadata: None,
         priority: 0,
+        not_before_ms: None,
+        idempotency: None,
         trace: TraceContext::default(),
     }
 }
@@ -194,5 +207,5 @@ pub fn rule(needle: &str, act: Act, times: Option<u32>) -> Rule {
 }
 
 pub fn script(rules: Vec<Rule>) -> Script {
-    Script { rules, ms_per_char: 10, ..Script::default() }
+    Script { rules, ..Script::default() }
 }
