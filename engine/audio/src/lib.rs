@@ -8,6 +8,8 @@ pub mod limiter;
 pub mod loudness;
 pub mod measure;
 pub mod merge;
+pub mod peaks;
 pub mod resample;
 pub mod silence;
+pub mod subtitles;
 pub mod wav;
