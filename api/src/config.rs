@@ -46,6 +46,11 @@ pub struct Config {
     pub subscriber_send_ms: u64,
     /// Light routes draw from the same bucket as their scope's other routes.
     pub strict_rate_limits: bool,
+    /// `builtin`; `scripted` is for tests and only in debug builds.
+    pub engine: EngineChoice,
+    /// JSON: what the scripted engine does.
+    #[serde(deserialize_with = "json_text")]
+    pub engine_script: Option<String>,
     /// The program that loads libespeak-ng; found beside this program when not given.
     pub espeak_host: Option<PathBuf>,
     pub log_format: LogFormat,
@@ -58,6 +63,13 @@ pub struct Config {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineChoice {
+    Builtin,
+    Scripted,
 }
 
 impl Config {
@@ -81,6 +93,8 @@ impl Config {
             subscribers_max: 2_048,
             subscriber_send_ms: 10_000,
             strict_rate_limits: false,
+            engine: EngineChoice::Builtin,
+            engine_script: None,
             espeak_host: None,
             log_format: LogFormat::Text,
             log_filter: "info".into(),
@@ -219,6 +233,15 @@ fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Er
         OneOrMany::One(text) => text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect(),
         OneOrMany::Many(parts) => parts,
     })
+}
+
+/// JSON as a text, or as what a reader of variables has made of it.
+fn json_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let value = Option::<serde_json::Value>::deserialize(deserializer)?;
+    Ok(value.filter(|value| !value.is_null()).map(|value| match value {
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    }))
 }
 
 #[cfg(test)]

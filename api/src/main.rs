@@ -1,1 +1,88 @@
-fn main() {}
+//! `clonyvoice`: reads the command line and the configuration, then does what was asked for. What a command answers goes to stdout,
+//! everything else to stderr.
+
+use std::process::ExitCode;
+
+use api::cli::{Cli, Command, Keys};
+use api::config::{self, Config};
+use api::create_key::{self, NewKey};
+use api::doctor::{self, State};
+use api::{logging, say, serve};
+use clap::Parser;
+use jobs::clock::SystemClock;
+
+/// Of `doctor`, when the main job does not work, and of everything that fails.
+const FAILED: u8 = 1;
+/// Of wrong settings, like wrong arguments.
+const WRONG_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let config = match config::load(&cli.flags(), cli.places.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => return fail(WRONG_USAGE, &error),
+    };
+    if let Err(error) = logging::start(&config) {
+        return fail(WRONG_USAGE, &error);
+    }
+    let unknown = config::unknown_variables();
+    if !unknown.is_empty() {
+        tracing::warn!(variables = unknown.join(", "), "variables that are no settings are ignored");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(FAILED, &error),
+    };
+    runtime.block_on(run(cli.command, config))
+}
+
+async fn run(command: Command, config: Config) -> ExitCode {
+    match command {
+        Command::Serve(_) => match serve::serve(config).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(FAILED, &error),
+        },
+        Command::Keys(command) => keys(command, &config).await,
+        Command::Say(wish) => match say::say(&config, &wish).await {
+            Ok(said) => {
+                println!("{}: {:.2} s, spoken by {}", wish.output.display(), said.duration_ms as f64 / 1000.0, said.voice);
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(FAILED, &error),
+        },
+        Command::Doctor => {
+            let findings = doctor::examine(&config).await;
+            for finding in &findings {
+                println!("{finding}");
+            }
+            let broken = findings.iter().any(|finding| finding.state == State::Broken);
+            ExitCode::from(if broken { FAILED } else { 0 })
+        }
+    }
+}
+
+async fn keys(command: Keys, config: &Config) -> ExitCode {
+    let rows = match create_key::open_rows(config).await {
+        Ok(rows) => rows,
+        Err(error) => return fail(FAILED, &error),
+    };
+    let clock = SystemClock;
+    let done = match command {
+        Keys::Create { name, scopes, limits, expires_in_days } => {
+            let new = NewKey { name, scopes, limits, expires_in_days };
+            create_key::create(&rows, &new, &clock).await.map(|key| println!("{}", key.reveal()))
+        }
+        Keys::List => create_key::list(&rows, &clock).await.map(|lines| lines.iter().for_each(|line| println!("{line}"))).map_err(Into::into),
+        Keys::Revoke { id } => create_key::revoke(&rows, &id, &clock).await.map(|()| eprintln!("revoked")),
+    };
+    rows.close().await;
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILED, &error),
+    }
+}
+
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("clonyvoice: {error}");
+    ExitCode::from(code)
+}

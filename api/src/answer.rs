@@ -1,0 +1,68 @@
+//! Answers that are no problem: JSON with the right status. Files are in `file_answer`.
+
+use salvo::http::StatusCode;
+use salvo::http::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
+use salvo::oapi::{self, Components, EndpointOutRegister, Operation, ToSchema};
+use salvo::{Response, Scribe};
+use serde::Serialize;
+
+use crate::problem::Problem;
+
+/// 200 with JSON.
+#[derive(Debug)]
+pub struct Reply<T>(pub T);
+
+impl<T: Serialize> Scribe for Reply<T> {
+    fn render(self, res: &mut Response) {
+        json(res, StatusCode::OK, &self.0);
+    }
+}
+
+impl<T: ToSchema> EndpointOutRegister for Reply<T> {
+    fn register(components: &mut Components, operation: &mut Operation) {
+        operation.responses.insert("200", described::<T>("Done", components));
+    }
+}
+
+/// 202: it is being worked on.
+#[derive(Debug)]
+pub struct Accepted<T> {
+    pub body: T,
+    /// Where to look how far it is.
+    pub location: String,
+    /// Given when the caller asked for something that is not there yet.
+    pub retry_after_s: Option<u64>,
+}
+
+impl<T: Serialize> Scribe for Accepted<T> {
+    fn render(self, res: &mut Response) {
+        if let Ok(location) = HeaderValue::from_str(&self.location) {
+            res.headers_mut().insert(LOCATION, location);
+        }
+        if let Some(seconds) = self.retry_after_s {
+            res.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        json(res, StatusCode::ACCEPTED, &self.body);
+    }
+}
+
+impl<T: ToSchema> EndpointOutRegister for Accepted<T> {
+    fn register(components: &mut Components, operation: &mut Operation) {
+        operation.responses.insert("202", described::<T>("Accepted; `Location` tells where to look how far it is", components));
+    }
+}
+
+pub fn described<T: ToSchema>(description: &str, components: &mut Components) -> oapi::Response {
+    oapi::Response::new(description).add_content("application/json", T::to_schema(components))
+}
+
+pub fn json<T: Serialize>(res: &mut Response, status: StatusCode, body: &T) {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => {
+            res.status_code(status);
+            res.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            res.body(bytes);
+        }
+        Err(error) => res.render(Problem::internal(error)),
+    };
+}

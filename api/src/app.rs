@@ -1,0 +1,112 @@
+//! What every endpoint needs: configuration, storage, jobs, limits, and the news that the server is stopping. Made once by the wiring and
+//! put into each request.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use jobs::Jobs;
+use jobs::clock::Clock;
+use salvo::extract::{Extractible, Metadata};
+use salvo::oapi::{Components, EndpointArgRegister, Operation};
+use salvo::{Depot, Request};
+use storage::Storage;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::event_tail::EventTails;
+use crate::key_use::KeyUse;
+use crate::limits::Limits;
+use crate::problem::Problem;
+
+/// Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct App(Arc<AppState>);
+
+#[derive(Debug)]
+pub struct AppState {
+    pub config: Config,
+    pub storage: Storage,
+    pub jobs: Jobs,
+    pub clock: Arc<dyn Clock>,
+    pub limits: Limits,
+    pub key_use: KeyUse,
+    pub tails: EventTails,
+    /// Fires when the server begins to stop: nobody waits for a job any longer.
+    pub stopping: CancellationToken,
+    /// Fires when the workers have stopped: open event connections close.
+    pub closing: CancellationToken,
+    /// Open event connections, so that a stop can wait for them.
+    pub subscribers: TaskTracker,
+    pub subscriber_places: Arc<Semaphore>,
+    started: Instant,
+    ready: AtomicBool,
+}
+
+impl App {
+    pub fn new(config: Config, storage: Storage, jobs: Jobs, clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(AppState {
+            limits: Limits::new(config.strict_rate_limits),
+            key_use: KeyUse::default(),
+            tails: EventTails::new(storage.rows.clone(), clock.clone()),
+            stopping: CancellationToken::new(),
+            closing: CancellationToken::new(),
+            subscribers: TaskTracker::new(),
+            subscriber_places: Arc::new(Semaphore::new(config.subscribers_max as usize)),
+            started: Instant::now(),
+            ready: AtomicBool::new(false),
+            config,
+            storage,
+            jobs,
+            clock,
+        }))
+    }
+}
+
+impl Deref for App {
+    type Target = AppState;
+
+    fn deref(&self) -> &AppState {
+        &self.0
+    }
+}
+
+impl AppState {
+    /// Milliseconds of a clock that never goes back, for limits.
+    pub fn steady_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether `/readyz` says yes.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+}
+
+impl<'ex> Extractible<'ex> for App {
+    fn metadata() -> &'static Metadata {
+        static METADATA: Metadata = Metadata::new("");
+        &METADATA
+    }
+
+    #[allow(refining_impl_trait)]
+    async fn extract(_req: &'ex mut Request, depot: &'ex mut Depot) -> Result<Self, Problem> {
+        of(depot)
+    }
+}
+
+impl EndpointArgRegister for App {
+    fn register(_components: &mut Components, _operation: &mut Operation, _arg: &str) {}
+}
+
+/// For hoops, which have no extractors.
+pub fn of(depot: &Depot) -> Result<App, Problem> {
+    depot.get_typed::<App>().cloned().map_err(|_| Problem::internal("the router has no app"))
+}

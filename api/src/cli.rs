@@ -1,0 +1,131 @@
+//! The command line: what can be typed, and nothing of what it does.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Flags, LogFormat};
+
+/// A voice of your own machine: text in, speech out, nothing lost.
+#[derive(Debug, Parser)]
+#[command(name = "clonyvoice", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// Where things are; the same for all commands.
+#[derive(Debug, Args)]
+pub struct Places {
+    /// Folder with the database and the audio [default: $XDG_DATA_HOME/clonyvoice]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Settings in TOML [default: clonyvoice.toml in the data folder, where there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How log lines look
+    #[arg(long, global = true, value_enum)]
+    pub log_format: Option<LogFormat>,
+    /// Which log lines are written, such as `info` or `warn,api=debug`
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub log_filter: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer requests and speak
+    Serve(Serve),
+    /// Make, list and revoke API keys; works while the server runs
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Speak a text into a file, without a server
+    Say(Say),
+    /// Look at what is needed to speak, and say how to mend what is missing
+    Doctor,
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Address and port to listen on [default: 127.0.0.1:8765]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Chunks spoken at the same time; 0 for one less than there are cores
+    #[arg(long, value_name = "N")]
+    pub speech_workers: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Make a key; it is printed once, alone on stdout
+    Create {
+        /// What it is for
+        #[arg(long)]
+        name: String,
+        /// Scopes with commas between [default: all]
+        #[arg(long, default_value = "", hide_default_value = true)]
+        scopes: String,
+        /// Requests a minute by scope, such as tts:generate=100,voices:read=600
+        #[arg(long, default_value = "", hide_default_value = true)]
+        limits: String,
+        /// Days until it ends [default: never]
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        expires_in_days: Option<u32>,
+    },
+    /// All keys, without their secrets
+    List,
+    /// End a key for good; open connections with it are closed
+    Revoke {
+        /// The eight characters behind `cvk_`
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Say {
+    /// What to say
+    pub text: String,
+    /// Id or name of a voice [default: the first]
+    #[arg(long)]
+    pub voice: Option<String>,
+    /// BCP 47 tag of the text's language [default: found in the text]
+    #[arg(long, value_name = "TAG")]
+    pub lang: Option<String>,
+    /// 0.25 to 4
+    #[arg(long, default_value_t = 1.0)]
+    pub speed: f32,
+    /// The WAV file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+impl Cli {
+    /// What was given as flags, for the configuration.
+    pub fn flags(&self) -> Flags {
+        let serve = match &self.command {
+            Command::Serve(serve) => Some(serve),
+            _ => None,
+        };
+        Flags {
+            data_dir: self.places.data_dir.clone(),
+            listen: serve.and_then(|serve| serve.listen).map(|listen| listen.to_string()),
+            log_format: self.places.log_format,
+            log_filter: self.places.log_filter.clone(),
+            speech_workers: serve.and_then(|serve| serve.speech_workers),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

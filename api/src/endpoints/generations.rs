@@ -1,0 +1,212 @@
+//! The history of what was spoken, and the files of each generation.
+
+use jobs::view::JobView;
+use salvo::oapi::endpoint;
+use salvo::oapi::extract::PathParam;
+use salvo::{Depot, Request, Response, Writer, async_trait};
+use storage::blobs::RenderPart;
+use storage::generations::{Generation, GenerationFilter, GenerationStatus};
+use storage::renders::Render;
+use storage::{BlobKey, renders};
+use uuid::Uuid;
+
+use super::generate::all_chunks;
+use super::{not_found, parse_id};
+use crate::answer::{Accepted, Reply};
+use crate::app::App;
+use crate::authenticate::Caller;
+use crate::file_answer::{self, FileAnswer};
+use crate::file_name::content_disposition;
+use crate::problem::{Code, FieldProblem, Problem};
+use crate::query_string::Query;
+use crate::wire::chunk::Chunk;
+use crate::wire::generation::{DetailsQuery, FileQuery, GenerationDetails, GenerationQuery};
+use crate::wire::job::{Job, audio_url};
+use crate::wire::list::{self, Page};
+use crate::wire::time::parse_ms;
+
+/// List generation history
+#[endpoint(operation_id = "list_generations")]
+pub async fn list_generations(app: App, caller: Caller, query: Query<GenerationQuery>) -> Result<Reply<Page<Job>>, Problem> {
+    page(&app, &caller, query.0, Job::of).await.map(Reply)
+}
+
+/// One page of the caller's generations, newest first.
+pub(super) async fn page<T>(app: &App, caller: &Caller, query: GenerationQuery, item: fn(JobView) -> T) -> Result<Page<T>, Problem> {
+    let limit = list::limit(query.limit)?;
+    let before = query.cursor.as_deref().map(|cursor| Uuid::parse_str(cursor).map_err(|_| wrong_cursor())).transpose()?;
+    // There are no montages yet, so nothing is in one.
+    if query.montage_id.is_some() {
+        return Ok(Page { items: Vec::new(), next_cursor: None, total: 0 });
+    }
+    let filter = filter_of(caller, query)?;
+    let (mut views, total) = app.jobs.list(&filter, before, limit + 1).await?;
+    let more = views.len() > limit as usize;
+    views.truncate(limit as usize);
+    let next_cursor = views.last().filter(|_| more).map(|last| last.id.to_string());
+    Ok(Page { items: views.into_iter().map(item).collect(), next_cursor, total })
+}
+
+fn wrong_cursor() -> Problem {
+    Problem::invalid_field("cursor", "is not the next_cursor of a page")
+}
+
+fn filter_of(caller: &Caller, query: GenerationQuery) -> Result<GenerationFilter, Problem> {
+    let mut errors = Vec::new();
+    let mut time = |name: &str, text: Option<String>| {
+        let parsed = text.as_deref().map(parse_ms);
+        if parsed == Some(None) {
+            errors.push(FieldProblem::new(name, "must be a time such as 2026-01-31T12:00:00Z"));
+        }
+        parsed.flatten()
+    };
+    let (from_ms, to_ms) = (time("from", query.from), time("to", query.to));
+    let status = query.status.as_deref().map(|status| status.parse::<GenerationStatus>().ok());
+    if status == Some(None) {
+        let names = GenerationStatus::ALL.map(GenerationStatus::as_str).join(", ");
+        errors.push(FieldProblem::new("status", format!("must be one of {names}")));
+    }
+    if !errors.is_empty() {
+        return Err(Problem::invalid(errors));
+    }
+    Ok(GenerationFilter {
+        kind: query.kind,
+        status: status.flatten(),
+        voice_id: query.voice_id,
+        contains: query.q.filter(|part| !part.is_empty()),
+        from_ms,
+        to_ms,
+        ..GenerationFilter::of_owner(&caller.owner_id)
+    })
+}
+
+/// Get generation details
+#[endpoint(operation_id = "get_generation")]
+pub async fn get_generation(
+    app: App,
+    caller: Caller,
+    id: PathParam<String>,
+    query: Query<DetailsQuery>,
+) -> Result<Reply<GenerationDetails>, Problem> {
+    let generation = find(&app, &caller, &id).await?;
+    let view = app.jobs.job(&caller.owner_id, generation.id).await?.ok_or_else(|| not_found(Code::GenerationNotFound, "generation"))?;
+    let with_words = query.0.words.unwrap_or(false);
+    let chunk = |view| Chunk { words: None, ..Chunk::of(view, generation.id) };
+    let chunk_with_words = |view| Chunk::of(view, generation.id);
+    let rows = all_chunks(&app, &caller, generation.id).await?.into_iter();
+    Ok(Reply(GenerationDetails {
+        audio_url: view.has_audio.then(|| audio_url(generation.id)),
+        job: Job::of(view),
+        params: serde_json::from_str(&generation.params).map_err(Problem::internal)?,
+        text: generation.text,
+        language: generation.language,
+        chunks: if with_words { rows.map(chunk_with_words).collect() } else { rows.map(chunk).collect() },
+        montage_ids: Vec::new(),
+    }))
+}
+
+async fn find(app: &App, caller: &Caller, id: &str) -> Result<Generation, Problem> {
+    let id = parse_id(id, Code::GenerationNotFound, "generation")?;
+    app.jobs.generation(&caller.owner_id, id).await?.ok_or_else(|| not_found(Code::GenerationNotFound, "generation"))
+}
+
+/// A generation's file, or the job while it is not there yet.
+#[derive(Debug)]
+pub enum FileOrJob {
+    File(FileAnswer),
+    NotReady(Accepted<Job>),
+}
+
+#[async_trait]
+impl Writer for FileOrJob {
+    async fn write(self, req: &mut Request, depot: &mut Depot, res: &mut Response) {
+        match self {
+            Self::File(file) => file.write(req, depot, res).await,
+            Self::NotReady(accepted) => res.render(accepted),
+        }
+    }
+}
+
+impl salvo::oapi::EndpointOutRegister for FileOrJob {
+    fn register(components: &mut salvo::oapi::Components, operation: &mut salvo::oapi::Operation) {
+        Accepted::<Job>::register(components, operation);
+        file_answer::document(operation, "audio/wav");
+    }
+}
+
+/// Audio of a generation
+///
+/// Whole or in ranges; 202 with the job while it is not made yet.
+#[endpoint(operation_id = "get_generation_audio")]
+pub async fn audio(app: App, caller: Caller, id: PathParam<String>, query: Query<FileQuery>) -> Result<FileOrJob, Problem> {
+    query.0.check()?;
+    let generation = find(&app, &caller, &id).await?;
+    match audio_of(&app, &generation).await? {
+        Some(file) => Ok(FileOrJob::File(file)),
+        None => not_ready(&app, &caller, &generation).await,
+    }
+}
+
+/// The newest merged file.
+pub(super) async fn audio_of(app: &App, generation: &Generation) -> Result<Option<FileAnswer>, Problem> {
+    let render = renders::newest(app.storage.rows.read(), generation.id).await?;
+    Ok(render.map(|render| {
+        let key = key_of(generation, &render, RenderPart::Wav);
+        FileAnswer::blob(key, &render.blob.sha256, render.blob.size_bytes, "audio/wav", disposition(generation, "wav"))
+    }))
+}
+
+/// Subtitles of a generation (SubRip)
+#[endpoint(operation_id = "get_generation_subtitles_srt")]
+pub async fn subtitles_srt(app: App, caller: Caller, id: PathParam<String>) -> Result<FileOrJob, Problem> {
+    part(&app, &caller, &id, RenderPart::Srt, "application/x-subrip; charset=utf-8", "srt").await
+}
+
+/// Subtitles of a generation (WebVTT)
+#[endpoint(operation_id = "get_generation_subtitles_vtt")]
+pub async fn subtitles_vtt(app: App, caller: Caller, id: PathParam<String>) -> Result<FileOrJob, Problem> {
+    part(&app, &caller, &id, RenderPart::Vtt, "text/vtt; charset=utf-8", "vtt").await
+}
+
+/// Peaks of a generation's audio, for drawing its waveform
+#[endpoint(operation_id = "get_generation_peaks")]
+pub async fn peaks(app: App, caller: Caller, id: PathParam<String>) -> Result<FileOrJob, Problem> {
+    part(&app, &caller, &id, RenderPart::Peaks, "application/json", "json").await
+}
+
+async fn part(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    part: RenderPart,
+    content_type: &'static str,
+    ending: &str,
+) -> Result<FileOrJob, Problem> {
+    let generation = find(app, caller, id).await?;
+    let Some(render) = renders::newest(app.storage.rows.read(), generation.id).await? else {
+        return not_ready(app, caller, &generation).await;
+    };
+    let bytes = app.storage.blobs.get(key_of(&generation, &render, part)).await?;
+    Ok(FileOrJob::File(FileAnswer::bytes(bytes, content_type, disposition(&generation, ending))))
+}
+
+fn key_of(generation: &Generation, render: &Render, part: RenderPart) -> BlobKey {
+    BlobKey::Render { generation_id: generation.id, render_id: render.id, part }
+}
+
+fn disposition(generation: &Generation, ending: &str) -> String {
+    content_disposition(generation.title.as_deref(), &format!("generation-{}", generation.id), ending)
+}
+
+/// It will be there, or it never will.
+async fn not_ready(app: &App, caller: &Caller, generation: &Generation) -> Result<FileOrJob, Problem> {
+    if generation.status.is_final() {
+        let detail = match generation.status {
+            GenerationStatus::Completed => "its chunks were not merged: POST /api/generate/merge-chunks does it".to_owned(),
+            status => format!("the generation is {status}"),
+        };
+        return Err(Problem::new(Code::AudioNotFound, detail));
+    }
+    let view = app.jobs.job(&caller.owner_id, generation.id).await?.ok_or_else(|| not_found(Code::GenerationNotFound, "generation"))?;
+    Ok(FileOrJob::NotReady(Accepted { location: format!("/api/jobs/{}", view.id), body: Job::of(view), retry_after_s: Some(1) }))
+}

@@ -1,0 +1,41 @@
+//! Jobs: how far long work is.
+
+use salvo::Writer;
+use salvo::oapi::endpoint;
+use salvo::oapi::extract::PathParam;
+
+use super::generations::page;
+use super::{not_found, parse_id};
+use crate::answer::Reply;
+use crate::app::App;
+use crate::authenticate::Caller;
+use crate::problem::{Code, Problem};
+use crate::query_string::Query;
+use crate::waiting::Waiting;
+use crate::wire::generation::{GenerationQuery, ListedJob};
+use crate::wire::job::Job;
+use crate::wire::list::Page;
+
+/// List jobs, newest first
+#[endpoint(operation_id = "list_jobs")]
+pub async fn list_jobs(app: App, caller: Caller, query: Query<GenerationQuery>) -> Result<Reply<Page<ListedJob>>, Problem> {
+    page(&app, &caller, query.0, |view| ListedJob(Job::of(view))).await.map(Reply)
+}
+
+/// Get a job
+///
+/// With `Prefer: wait=N` the answer comes when the job has ended, or after N seconds.
+#[endpoint(operation_id = "get_job")]
+pub async fn get_job(app: App, caller: Caller, id: PathParam<String>, waiting: Waiting) -> Result<Reply<Job>, Problem> {
+    let none = || not_found(Code::JobNotFound, "job");
+    let id = parse_id(&id, Code::JobNotFound, "job")?;
+    let view = app.jobs.job(&caller.owner_id, id).await?.ok_or_else(none)?;
+    let view = match waiting.wait_s {
+        Some(wait_s) => tokio::select! {
+            waited = app.jobs.wait(&caller.owner_id, id, wait_s * 1_000) => waited?.ok_or_else(none)?,
+            () = app.stopping.cancelled() => view,
+        },
+        None => view,
+    };
+    Ok(Reply(Job::of(view)))
+}

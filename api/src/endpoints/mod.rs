@@ -1,0 +1,59 @@
+//! The endpoints, one file for each resource. Each reads its arguments, asks `jobs` or `storage`, and puts the answer into its wire form.
+
+pub mod chunk_audio;
+pub mod docs;
+pub mod events;
+pub mod generate;
+pub mod generations;
+pub mod health;
+pub mod jobs;
+pub mod queue;
+pub mod system;
+pub mod text;
+pub mod voices;
+pub mod websocket;
+
+use ::jobs::submission::SubmitError;
+use uuid::Uuid;
+
+use crate::problem::{Code, FieldProblem, Problem};
+
+/// At most so many missing chunks are listed.
+const LISTED_MAX: usize = 100;
+
+/// An id from a path or a body; what is no id names nothing.
+fn parse_id(text: &str, code: Code, what: &str) -> Result<Uuid, Problem> {
+    Uuid::parse_str(text.trim()).map_err(|_| not_found(code, what))
+}
+
+fn not_found(code: Code, what: &str) -> Problem {
+    Problem::new(code, format!("there is no {what} with this id, or it belongs to another key"))
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Invalid(errors) => {
+                Self::invalid(errors.into_iter().map(|error| FieldProblem { field: error.field, message: error.message }).collect())
+            }
+            SubmitError::VoiceNotFound(id) => Self::new(Code::VoiceNotFound, format!("there is no voice \"{id}\"; GET /api/voices lists them")),
+            SubmitError::TaskNotFound(_) => not_found(Code::TaskNotFound, "task"),
+            SubmitError::ChunksIncomplete(indexes) => {
+                let listed = indexes.iter().take(LISTED_MAX).map(|index| FieldProblem::new(format!("chunks[{index}]"), "is not finished"));
+                let detail = format!("{} chunks are not finished", indexes.len());
+                Self { errors: listed.collect(), ..Self::new(Code::ChunksIncomplete, detail) }
+            }
+            SubmitError::EngineUnavailable { what, command } => engine_unavailable(&what, &command),
+            SubmitError::QueueFull { retry_after_s } => {
+                Self::new(Code::QueueFull, "too much is waiting already; nothing was accepted").retry_after(retry_after_s)
+            }
+            SubmitError::Storage(error) => error.into(),
+        }
+    }
+}
+
+/// Says what is missing and how to mend it.
+fn engine_unavailable(what: &str, command: &str) -> Problem {
+    let help = if command.is_empty() { String::new() } else { format!("; this installs it on the server: {command}") };
+    Problem::new(Code::EngineUnavailable, format!("{what} is not installed{help}")).retry_after(5).mended_by(command)
+}

@@ -1,0 +1,114 @@
+//! What a request must pass before its endpoint runs, and before its body is read: a valid key, the route's scope, room in the bucket.
+//! Each route has its own gate, made from its line in the table.
+
+use salvo::http::{HeaderName, HeaderValue};
+use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
+
+use crate::app;
+use crate::authenticate::{self, Caller};
+use crate::body::BodyLimit;
+use crate::limits::{Decision, Weight};
+use crate::problem::{Code, Problem};
+use crate::scopes::Scope;
+
+/// Who may call a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Nobody is asked for a key.
+    Public,
+    Scope(Scope),
+    /// One of these is enough; the first that the key has counts for the limit.
+    AnyOf(&'static [Scope]),
+}
+
+impl Access {
+    pub fn scopes(self) -> Vec<Scope> {
+        match self {
+            Self::Public => Vec::new(),
+            Self::Scope(scope) => vec![scope],
+            Self::AnyOf(scopes) => scopes.to_vec(),
+        }
+    }
+
+    fn granted_to(self, caller: &Caller) -> Option<Scope> {
+        self.scopes().into_iter().find(|scope| caller.grants.allows(*scope))
+    }
+}
+
+/// What kind of body a route reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyKind {
+    None,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Gate {
+    pub access: Access,
+    pub weight: Weight,
+    pub body: BodyKind,
+}
+
+#[async_trait]
+impl Handler for Gate {
+    async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
+        match self.pass(req, depot, res).await {
+            Ok(()) => {
+                ctrl.call_next(req, depot, res).await;
+            }
+            Err(problem) => {
+                res.render(problem);
+                ctrl.skip_rest();
+            }
+        }
+    }
+}
+
+impl Gate {
+    async fn pass(&self, req: &mut Request, depot: &mut Depot, res: &mut Response) -> Result<(), Problem> {
+        let app = app::of(depot)?;
+        let bytes_max = match self.body {
+            BodyKind::None => 0,
+            BodyKind::Json => app.config.json_body_bytes_max,
+        };
+        req.extensions_mut().insert(BodyLimit { bytes_max, idle_ms: app.config.body_idle_ms });
+        if self.access == Access::Public {
+            return Ok(());
+        }
+        let now_ms = app.clock.now_ms();
+        let caller = authenticate::caller(&app.storage, req.headers(), now_ms).await?;
+        app.key_use.note(&app.storage, &caller.key_id, now_ms);
+        let scope = self.access.granted_to(&caller).ok_or_else(|| insufficient(self.access))?;
+        let limit = caller.grants.limit_per_minute(scope).unwrap_or(0);
+        let decision = app.limits.take(&caller.key_id, scope, self.weight, limit, app.steady_ms());
+        write_headers(res, &decision);
+        if !decision.allowed {
+            return Err(rate_limited(&decision));
+        }
+        depot.insert_typed(caller);
+        Ok(())
+    }
+}
+
+fn insufficient(access: Access) -> Problem {
+    let names: Vec<&str> = access.scopes().into_iter().map(Scope::as_str).collect();
+    Problem::new(Code::InsufficientScope, format!("this endpoint needs a key with the scope {}", names.join(" or ")))
+}
+
+fn rate_limited(decision: &Decision) -> Problem {
+    let detail = format!(
+        "the key's limit for {} is {} requests a minute; the next is possible in {} s",
+        decision.scope,
+        decision.limit,
+        decision.retry_after_s()
+    );
+    Problem::new(Code::RateLimited, detail).retry_after(decision.retry_after_s())
+}
+
+fn write_headers(res: &mut Response, decision: &Decision) {
+    for (name, value) in decision.headers() {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            res.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+}

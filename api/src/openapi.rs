@@ -1,0 +1,193 @@
+//! The OpenAPI 3.1 document: operations and schemas come from the endpoints, and what holds for all of them (keys, scopes, limits,
+//! problems, headers) is added here from the table of routes. Pure: a table in, JSON out.
+
+use std::collections::BTreeMap;
+use std::sync::Once;
+
+use salvo::http::Method;
+use salvo::oapi::naming::{FlexNamer, set_namer};
+use salvo::oapi::{Components, OpenApi, ToSchema};
+use serde_json::{Map, Value, json};
+
+use crate::gate::{Access, BodyKind};
+use crate::limits::{LIGHT_FACTOR, Weight};
+use crate::problem::{Code, ProblemBody};
+use crate::routes::Route;
+use crate::scopes::Scope;
+
+const DESCRIPTION: &str = include_str!("openapi_description.md");
+
+/// The document as JSON.
+pub fn document(table: &[Route]) -> Value {
+    static NAMES: Once = Once::new();
+    NAMES.call_once(|| set_namer(FlexNamer::new().short_mode(true).generic_delimiter("_", "")));
+    let mut api = OpenApi::new("ClonyVoice", env!("CARGO_PKG_VERSION"));
+    for route in table {
+        api = api.merge_router(&route.endpoint);
+    }
+    ProblemBody::to_schema(&mut api.components);
+    let mut document = serde_json::to_value(&api).unwrap_or_default();
+    document["info"]["description"] = DESCRIPTION.into();
+    document["info"]["license"] = json!({"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"});
+    document["servers"] = json!([{"url": "/", "description": "This server"}]);
+    document["tags"] = tags(table);
+    document["components"]["securitySchemes"] = json!({
+        "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "A key made by `clonyvoice keys create`"},
+        "bearer": {"type": "http", "scheme": "bearer", "description": "The same key as `Authorization: Bearer`"},
+    });
+    document["components"]["headers"] = headers();
+    for route in table {
+        let method = route.method.as_str().to_ascii_lowercase();
+        if let Some(operation) = document["paths"][route.path][method].as_object_mut() {
+            complete(operation, route);
+        }
+    }
+    document
+}
+
+/// Schemas alone, for whoever documents something outside a route.
+pub fn schema_of<T: ToSchema>() -> Value {
+    let mut components = Components::new();
+    serde_json::to_value(T::to_schema(&mut components)).unwrap_or_default()
+}
+
+fn tags(table: &[Route]) -> Value {
+    let mut names: Vec<&str> = Vec::new();
+    for route in table {
+        if !names.contains(&route.tag) {
+            names.push(route.tag);
+        }
+    }
+    names.into_iter().map(|name| json!({"name": name})).collect()
+}
+
+fn headers() -> Value {
+    let header = |description: &str, schema: Value| json!({"description": description, "schema": schema});
+    json!({
+        "X-Request-Id": header("The id of this request, also in the server's log", json!({"type": "string"})),
+        "RateLimit-Policy": header("The limit: name, `q` requests in `w` seconds", json!({"type": "string"})),
+        "RateLimit": header("What is left: `r` requests, full again in `t` seconds", json!({"type": "string"})),
+        "X-RateLimit-Limit": header("Requests a minute", json!({"type": "integer"})),
+        "X-RateLimit-Remaining": header("Requests left now", json!({"type": "integer"})),
+        "X-RateLimit-Reset": header("Seconds until all are back", json!({"type": "integer"})),
+        "Retry-After": header("Seconds to wait before asking again", json!({"type": "integer"})),
+        "Location": header("Where to look how far it is", json!({"type": "string"})),
+    })
+}
+
+/// What the endpoint itself can't know.
+fn complete(operation: &mut Map<String, Value>, route: &Route) {
+    operation.insert("tags".into(), json!([route.tag]));
+    let scopes = route.gate.access.scopes();
+    let security = if scopes.is_empty() { json!([]) } else { json!([{"apiKey": []}, {"bearer": []}]) };
+    operation.insert("security".into(), security);
+    let names: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+    operation.insert("x-scopes".into(), json!(names));
+    if let Some(scope) = scopes.first() {
+        operation.insert("x-default-limit-per-minute".into(), json!(limit_of(*scope, route.gate.weight)));
+    }
+    describe_parameters(operation);
+    let mut problems = problems_of(route, operation);
+    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else {
+        return;
+    };
+    responses.remove("default");
+    for (status, response) in responses.iter_mut() {
+        response["headers"] = answer_headers(status, route.gate.access);
+    }
+    for (status, codes) in std::mem::take(&mut problems) {
+        let names: Vec<String> = codes.iter().map(|code| format!("`{code}`")).collect();
+        let response = json!({
+            "description": format!("{}: {}", codes[0].title(), names.join(", ")),
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "headers": answer_headers(&status.to_string(), route.gate.access),
+        });
+        responses.insert(status.to_string(), response);
+    }
+    responses.sort_keys();
+}
+
+fn limit_of(scope: Scope, weight: Weight) -> u32 {
+    let factor = if weight == Weight::Light { LIGHT_FACTOR } else { 1 };
+    scope.default_limit_per_minute() * factor
+}
+
+fn answer_headers(status: &str, access: Access) -> Value {
+    let mut names = vec!["X-Request-Id"];
+    // Whoever is not let in has no bucket.
+    if access != Access::Public && !matches!(status, "401" | "403" | "101") {
+        names.extend(["RateLimit-Policy", "RateLimit", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"]);
+    }
+    match status {
+        "202" => names.extend(["Location", "Retry-After"]),
+        "429" | "503" => names.push("Retry-After"),
+        _ => {}
+    }
+    names.into_iter().map(|name| (name.to_owned(), json!({"$ref": format!("#/components/headers/{name}")}))).collect::<Map<_, _>>().into()
+}
+
+/// The codes of a route by status: what its gate, its body and its parameters can be wrong about.
+fn problems_of(route: &Route, operation: &Map<String, Value>) -> BTreeMap<u16, Vec<Code>> {
+    let mut codes = vec![Code::HostNotAllowed, Code::OriginNotAllowed, Code::Internal, Code::StorageUnavailable];
+    if route.gate.access != Access::Public {
+        codes.extend([Code::Unauthenticated, Code::KeyRevoked, Code::KeyExpired, Code::InsufficientScope, Code::RateLimited]);
+    }
+    if route.gate.body == BodyKind::Json {
+        codes.extend([Code::InvalidRequest, Code::RequestTimeout, Code::PayloadTooLarge, Code::UnsupportedMedia, Code::ValidationFailed]);
+    }
+    let parameters = operation.get("parameters").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if route.method == Method::GET && parameters.iter().any(|parameter| parameter["in"] == "query") {
+        codes.extend([Code::InvalidRequest, Code::ValidationFailed]);
+    }
+    codes.extend(own_problems(route.path));
+    let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
+    for code in codes {
+        let listed = by_status.entry(code.status().as_u16()).or_default();
+        if !listed.contains(&code) {
+            listed.push(code);
+        }
+    }
+    by_status
+}
+
+/// What else an endpoint answers.
+fn own_problems(path: &str) -> Vec<Code> {
+    let speak = [Code::VoiceNotFound, Code::MontageNotFound, Code::EngineUnavailable, Code::QueueFull, Code::InsufficientStorage];
+    let wanted_audio = [Code::Conflict, Code::GenerationFailed];
+    match path {
+        "/api/voices/{id}" => vec![Code::VoiceNotFound],
+        "/api/generate/merge-chunks" => {
+            [&[Code::TaskNotFound, Code::ChunksIncomplete, Code::Gone, Code::InsufficientStorage], &wanted_audio[..]].concat()
+        }
+        path if path.starts_with("/api/generate/") => [&speak[..], &wanted_audio[..]].concat(),
+        "/api/generation/cancel" => vec![Code::TaskNotFound, Code::NotCancellable],
+        "/api/job/cancel" => vec![Code::JobNotFound, Code::NotCancellable],
+        "/api/jobs/{id}" => vec![Code::JobNotFound],
+        "/api/generations/{id}" => vec![Code::GenerationNotFound],
+        "/api/audio/chunk/{task_id}/{index}" => {
+            vec![Code::TaskNotFound, Code::ChunkNotFound, Code::AudioNotFound, Code::Gone, Code::RangeNotSatisfiable]
+        }
+        path if path.starts_with("/api/generations/{id}/") => {
+            vec![Code::GenerationNotFound, Code::AudioNotFound, Code::Gone, Code::RangeNotSatisfiable]
+        }
+        "/ws" => vec![Code::InvalidRequest, Code::TooManySubscribers, Code::NotReady],
+        "/api/events" => vec![Code::TooManySubscribers, Code::NotReady],
+        "/readyz" => vec![Code::NotReady],
+        _ => Vec::new(),
+    }
+}
+
+/// The extractors name path parameters and say nothing about them.
+fn describe_parameters(operation: &mut Map<String, Value>) {
+    let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) else {
+        return;
+    };
+    for parameter in parameters.iter_mut().filter(|parameter| parameter["in"] == "path") {
+        let description = match parameter["name"].as_str().unwrap_or_default() {
+            "task_id" => "The id of the generation",
+            "index" => "The chunk's place, from 0",
+            _ => "The id",
+        };
+        parameter["description"] = description.into();
+    }
+}

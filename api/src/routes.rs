@@ -1,0 +1,144 @@
+//! The table of all routes: each endpoint once, with who may call it, which bucket it draws from and what body it reads. The router, the
+//! document and the tests are made from it, so none of them can forget one.
+
+use salvo::affix_state;
+use salvo::catch_panic::CatchPanic;
+use salvo::catcher::Catcher;
+use salvo::http::Method;
+use salvo::routing::filters;
+use salvo::{Handler, Router, Service};
+
+use crate::app::App;
+use crate::body::DrainBody;
+use crate::endpoints::{chunk_audio, docs, events, generate, generations, health, jobs, queue, system, text, voices, websocket};
+use crate::gate::{Access, BodyKind, Gate};
+use crate::host_check::HostPolicy;
+use crate::limits::Weight;
+use crate::openapi;
+use crate::problem::ProblemCatcher;
+use crate::request_id::RequestId;
+use crate::scopes::Scope;
+
+/// Jobs may belong to any of these; the key that asked for one may look at it.
+const JOB_SCOPES: &[Scope] = &[Scope::TtsGenerate, Scope::CloneCreate, Scope::AudioProcess, Scope::TtsTimeline, Scope::SystemRead];
+/// Files of a generation, for those who made it and those who read the history.
+const FILE_SCOPES: &[Scope] = &[Scope::VoicesRead, Scope::TtsGenerate];
+
+/// One line of the table.
+#[derive(Debug)]
+pub struct Route {
+    pub method: Method,
+    /// With names in braces.
+    pub path: &'static str,
+    pub tag: &'static str,
+    pub gate: Gate,
+    /// The endpoint at its path, without the gate; what the document is made from.
+    pub endpoint: Router,
+    /// A line of the product's public documentation, and not one of ours.
+    pub documented: bool,
+}
+
+/// Lines are written with this: method, path, access, endpoint; then what differs from the usual.
+fn route<H: Handler>(method: Method, path: &'static str, access: Access, handler: H) -> Route {
+    let body = if method == Method::POST || method == Method::PUT { BodyKind::Json } else { BodyKind::None };
+    let endpoint = at(&method, path).goal(handler);
+    Route { method, path, tag: "System", gate: Gate { access, weight: Weight::Normal, body }, endpoint, documented: true }
+}
+
+fn at(method: &Method, path: &str) -> Router {
+    Router::with_path(path.trim_start_matches('/')).filter(filters::MethodFilter(method.clone()))
+}
+
+impl Route {
+    fn light(mut self) -> Self {
+        self.gate.weight = Weight::Light;
+        self
+    }
+
+    /// Not in the product's documentation.
+    fn ours(mut self) -> Self {
+        self.documented = false;
+        self
+    }
+
+    fn tag(mut self, tag: &'static str) -> Self {
+        self.tag = tag;
+        self
+    }
+}
+
+/// All routes.
+pub fn table() -> Vec<Route> {
+    let scope = Access::Scope;
+    let get = |path, access| (Method::GET, path, access);
+    let post = |path, access| (Method::POST, path, access);
+    macro_rules! lines {
+        ($($tag:literal { $($line:expr => $handler:expr $(, $mark:ident)*;)* })*) => {
+            vec![$($({
+                let (method, path, access) = $line;
+                route(method, path, access, $handler).tag($tag)$(.$mark())*
+            },)*)*]
+        };
+    }
+    lines! {
+        "Voices" {
+            get("/api/voices", scope(Scope::VoicesRead)) => voices::list_voices;
+            get("/api/voices/{id}", scope(Scope::VoicesRead)) => voices::get_voice;
+        }
+        "Speech" {
+            post("/api/generate/preset", scope(Scope::TtsGenerate)) => generate::generate_preset;
+            post("/api/generate/clone", scope(Scope::TtsGenerate)) => generate::generate_clone;
+            post("/api/generate/clone-chunked", scope(Scope::TtsGenerate)) => generate::clone_chunked;
+            post("/api/generate/clone-chunked-multivoice", scope(Scope::TtsGenerate)) => generate::clone_chunked_multivoice;
+            post("/api/generate/clone-chunked-multilang", scope(Scope::TtsGenerate)) => generate::clone_chunked_multilang;
+            post("/api/generate/merge-chunks", scope(Scope::TtsGenerate)) => generate::merge_chunks;
+            post("/api/generation/cancel", scope(Scope::TtsGenerate)) => queue::cancel_generation;
+            get("/api/audio/chunk/{task_id}/{index}", scope(Scope::TtsGenerate)) => chunk_audio::get_chunk_audio, light;
+            post("/api/text/split", scope(Scope::AudioProcess)) => text::split_text, light;
+        }
+        "Generations" {
+            get("/api/generations", scope(Scope::VoicesRead)) => generations::list_generations;
+            get("/api/generations/{id}", scope(Scope::VoicesRead)) => generations::get_generation;
+            get("/api/generations/{id}/audio", Access::AnyOf(FILE_SCOPES)) => generations::audio, light, ours;
+            get("/api/generations/{id}/subtitles.srt", Access::AnyOf(FILE_SCOPES)) => generations::subtitles_srt, light, ours;
+            get("/api/generations/{id}/subtitles.vtt", Access::AnyOf(FILE_SCOPES)) => generations::subtitles_vtt, light, ours;
+            get("/api/generations/{id}/peaks", Access::AnyOf(FILE_SCOPES)) => generations::peaks, light, ours;
+        }
+        "Jobs" {
+            get("/api/jobs", Access::AnyOf(JOB_SCOPES)) => jobs::list_jobs, light, ours;
+            get("/api/jobs/{id}", Access::AnyOf(JOB_SCOPES)) => jobs::get_job, light, ours;
+            post("/api/job/cancel", scope(Scope::SystemRead)) => queue::cancel_job;
+            get("/api/queue/status", scope(Scope::SystemRead)) => queue::queue_status;
+        }
+        "Events" {
+            get("/ws", scope(Scope::WsConnect)) => websocket::upgrade;
+            get("/api/events", scope(Scope::WsConnect)) => events::stream, ours;
+        }
+        "System" {
+            get("/api/system/status", scope(Scope::SystemRead)) => system::system_status;
+            get("/healthz", Access::Public) => health::healthz, ours;
+            get("/readyz", Access::Public) => health::readyz, ours;
+            get("/openapi.json", Access::Public) => docs::openapi_json, ours;
+            get("/docs", Access::Public) => docs::page, ours;
+            get("/", Access::Public) => docs::root, ours;
+        }
+    }
+}
+
+/// The whole front door.
+pub fn service(app: App) -> Service {
+    let table = table();
+    let document = openapi::document(&table);
+    let hosts = HostPolicy::new(&app.config);
+    let mut router = Router::new().hoop(affix_state::inject(app).inject(docs::Document::new(&document)));
+    for route in table {
+        // What can be got can be asked for its headers alone.
+        if route.method == Method::GET {
+            let mut head = at(&Method::HEAD, route.path).hoop(route.gate);
+            head.goal = route.endpoint.goal.clone();
+            router = router.push(head);
+        }
+        router = router.push(route.endpoint.hoop(route.gate));
+    }
+    Service::new(router).hoop(RequestId).hoop(DrainBody).hoop(CatchPanic::new()).hoop(hosts).catcher(Catcher::default().hoop(ProblemCatcher))
+}

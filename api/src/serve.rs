@@ -1,0 +1,204 @@
+//! The wiring of the server, and the order of its start and its end.
+//!
+//! Start: data folder and its lock, storage, engine, workers (which take back what a former process left), listener, ready. End: not ready,
+//! no new connections, workers, open sockets, engine, storage, the lock.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::handle::EngineHandle;
+use engine::speech::EngineError;
+use jobs::clock::{Clock, SystemClock};
+use jobs::lease::LeaseConfig;
+use jobs::plan::PlanLimits;
+use jobs::worker::{Worker, WorkerConfig};
+use jobs::{Jobs, JobsConfig};
+use salvo::Server;
+use salvo::conn::tcp::TcpAcceptor;
+use salvo::conn::{Listener, TcpListener};
+use salvo::fuse::FuseConfig;
+use storage::data_folder::{DataFolder, Instance};
+use storage::rows::RowsConfig;
+use storage::{Blobs, Rows, Storage, StorageError, api_keys};
+use tokio::time::timeout;
+
+use crate::app::App;
+use crate::config::Config;
+use crate::create_key::{self, KeyCommandError, NewKey};
+use crate::keys::Key;
+use crate::{routes, speech};
+
+/// A reader that takes nothing for so long is given up.
+const WRITE_STALL_S: u64 = 300;
+/// How long open sockets may take to say goodbye.
+const SOCKETS_CLOSE_S: u64 = 5;
+const ENGINE_STOP_S: u64 = 5;
+/// Chunks are small, so that one merge at a time per two cores is enough.
+const MERGE_SLOTS: usize = 2;
+
+/// The text is for the person who started the server.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error("the database is damaged: {0}; `clonyvoice doctor` says more")]
+    Damaged(String),
+    #[error("speech engine: {0}")]
+    Engine(#[from] EngineError),
+    #[error("listen on {address}: {reason}")]
+    Listen { address: String, reason: String },
+    #[error("first key: {0}")]
+    Key(#[from] KeyCommandError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn serve(config: Config) -> Result<(), ServeError> {
+    let folder = DataFolder::create(&config.data_dir)?;
+    let instance = folder.lock()?;
+    let storage = open_storage(&folder, &instance).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let engine = start_engine(&config, &folder).await?;
+    let jobs = Jobs::new(storage.clone(), engine.clone(), clock.clone(), jobs_config(&config));
+    let acceptor = listen(&config).await?;
+    let worker = Worker::start(storage.clone(), engine.clone(), clock.clone(), &instance.node_id, worker_config(&config, &folder)).await?;
+    jobs.attach(&worker);
+    first_key(&config, &storage.rows, clock.as_ref()).await?;
+    let app = App::new(config, storage, jobs, clock);
+    run(app, acceptor, worker, engine, instance).await
+}
+
+async fn run(app: App, acceptor: TcpAcceptor, worker: Worker, engine: EngineHandle, instance: Instance) -> Result<(), ServeError> {
+    let fuse = FuseConfig::default().with_write_stall_timeout(Duration::from_secs(WRITE_STALL_S));
+    let server = Server::new(acceptor).fuse_config(fuse).max_connections(app.config.connections_max as usize);
+    let handle = server.handle();
+    let serving = tokio::spawn(server.try_serve(routes::service(app.clone())));
+    app.set_ready(true);
+    tracing::info!(server.address = %app.config.listen, server.version = env!("CARGO_PKG_VERSION"), "ready");
+    let signal = stop_signal().await?;
+    tracing::info!(signal, "stopping");
+
+    app.set_ready(false);
+    app.stopping.cancel();
+    let grace_ms = app.config.stop_grace_ms;
+    handle.stop_graceful(Duration::from_millis(grace_ms) + Duration::from_secs(SOCKETS_CLOSE_S));
+    worker.stop(grace_ms).await;
+    // Only now: the last chunks were still told.
+    app.closing.cancel();
+    app.subscribers.close();
+    if timeout(Duration::from_secs(SOCKETS_CLOSE_S), app.subscribers.wait()).await.is_err() {
+        tracing::warn!(subscribers = app.subscribers.len(), "open sockets did not close in time");
+    }
+    match timeout(Duration::from_millis(grace_ms) + Duration::from_secs(2 * SOCKETS_CLOSE_S), serving).await {
+        Ok(Ok(served)) => served?,
+        Ok(Err(error)) => tracing::error!(%error, "the listener ended badly"),
+        Err(_) => tracing::warn!("open requests did not end in time"),
+    }
+    if timeout(Duration::from_secs(ENGINE_STOP_S), engine.shutdown()).await.is_err() {
+        tracing::warn!("the engine did not stop in time");
+    }
+    app.storage.rows.close().await;
+    instance.leave()?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn open_storage(folder: &DataFolder, instance: &Instance) -> Result<Storage, ServeError> {
+    let rows = Rows::open(&RowsConfig::new(folder.database_url())).await?;
+    if instance.unclean {
+        tracing::info!("the last stop was not in order: checking the database");
+        let wrong = rows.quick_check().await?;
+        if !wrong.is_empty() {
+            return Err(ServeError::Damaged(wrong.join("; ")));
+        }
+    }
+    Ok(Storage { rows, blobs: Blobs::open_local(&folder.blobs())? })
+}
+
+async fn start_engine(config: &Config, folder: &DataFolder) -> Result<EngineHandle, ServeError> {
+    let (config, folder) = (config.clone(), folder.clone());
+    let started = tokio::task::spawn_blocking(move || speech::start(&config, &folder)).await;
+    Ok(started.map_err(io::Error::other)??)
+}
+
+fn jobs_config(config: &Config) -> JobsConfig {
+    let defaults = JobsConfig::default();
+    let limits = PlanLimits {
+        text_chars_max: config.text_chars_max as usize,
+        chunks_max: config.chunks_max as usize,
+        ..defaults.limits.clone()
+    };
+    let slots = speech::workers(config) as i64;
+    JobsConfig { limits, open_generations_max: i64::from(config.queue_depth_max), slots, ..defaults }
+}
+
+fn worker_config(config: &Config, folder: &DataFolder) -> WorkerConfig {
+    WorkerConfig {
+        cpu_slots: speech::workers(config),
+        io_slots: MERGE_SLOTS,
+        lease: LeaseConfig { lease_ms: config.lease_ms.cast_signed(), beat_ms: config.heartbeat_ms },
+        ..WorkerConfig::new(folder.temporary())
+    }
+}
+
+async fn listen(config: &Config) -> Result<TcpAcceptor, ServeError> {
+    let failed = |reason: String| ServeError::Listen { address: config.listen.to_string(), reason };
+    TcpListener::new(config.listen).try_bind().await.map_err(|error| failed(error.to_string()))
+}
+
+/// Where nobody has ever had a key, makes one and shows it, if there is somebody to see it. It never goes to the log.
+async fn first_key(config: &Config, rows: &Rows, clock: &dyn Clock) -> Result<(), ServeError> {
+    if api_keys::count(rows.read()).await? > 0 {
+        return Ok(());
+    }
+    let data_dir = config.data_dir.display();
+    if !io::stdout().is_terminal() {
+        tracing::info!("nobody has a key yet: `clonyvoice keys create --name NAME --data-dir {data_dir}` makes one");
+        return Ok(());
+    }
+    let key = create_key::create(rows, &NewKey { name: "first".into(), ..NewKey::default() }, clock).await?;
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{}", welcome(&key, &config.listen.to_string(), &config.data_dir))?;
+    stdout.flush()?;
+    Ok(())
+}
+
+fn welcome(key: &Key, address: &str, data_dir: &Path) -> String {
+    let voice = jobs::voices::all().into_iter().next().map_or_else(String::new, |voice| voice.id);
+    format!(
+        "\nThis is the first start. Your API key, shown this once:\n\n  {key}\n\nHear it speak:\n\n  \
+         curl http://{address}/api/generate/preset -H 'X-API-Key: {key}' -H 'Accept: audio/wav' \\\n    \
+         --json '{{\"text\": \"Hello. I am the voice of this machine.\", \"voice_id\": \"{voice}\"}}' -o hello.wav\n\n\
+         More keys: clonyvoice keys create --name NAME --data-dir {data_dir}\nEverything else: http://{address}/docs\n",
+        key = key.reveal(),
+        data_dir = data_dir.display(),
+    )
+}
+
+/// Waits for SIGTERM or SIGINT; after the first, a second one ends the process at once.
+async fn stop_signal() -> io::Result<&'static str> {
+    #[cfg(unix)]
+    let name = {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    };
+    #[cfg(not(unix))]
+    let name = {
+        tokio::signal::ctrl_c().await?;
+        "Ctrl-C"
+    };
+    tokio::spawn(async {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            tracing::warn!("stopped at once, on a second signal");
+            std::process::exit(130);
+        }
+    });
+    Ok(name)
+}

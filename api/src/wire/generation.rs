@@ -1,0 +1,88 @@
+//! Generations: the history of what was spoken.
+
+use salvo::oapi::{ToParameters, ToSchema};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::problem::Problem;
+use crate::wire::chunk::Chunk;
+use crate::wire::job::Job;
+use crate::wire::list::Item;
+
+impl Item for Job {
+    const PLURAL: &'static str = "generations";
+}
+
+/// The same jobs in the list of jobs.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(transparent)]
+#[salvo(schema(inline))]
+pub struct ListedJob(pub Job);
+
+impl Item for ListedJob {
+    const PLURAL: &'static str = "jobs";
+}
+
+/// A generation with all that is known of it.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct GenerationDetails {
+    #[serde(flatten)]
+    pub job: Job,
+    pub text: String,
+    pub language: String,
+    /// What it was made with.
+    pub params: Value,
+    /// Null until there is a merged file.
+    pub audio_url: Option<String>,
+    /// All takes, by index; at most 20,000.
+    pub chunks: Vec<Chunk>,
+    pub montage_ids: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, ToParameters)]
+pub struct GenerationQuery {
+    pub voice_id: Option<String>,
+    /// Such as `generate.preset`.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// `queued`, `running`, `merging`, `completed`, `failed`, `cancelled` or `interrupted`.
+    pub status: Option<String>,
+    pub montage_id: Option<String>,
+    /// Part of the title or the text, in any case.
+    pub q: Option<String>,
+    /// Created at or after this time: RFC 3339.
+    pub from: Option<String>,
+    /// Created at or before this time: RFC 3339.
+    pub to: Option<String>,
+    /// 1 to 200.
+    #[salvo(parameter(minimum = 1, maximum = 200, default = json!(50)))]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, ToParameters)]
+pub struct DetailsQuery {
+    /// `true`: with the times of the words of each chunk.
+    pub words: Option<bool>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, ToParameters)]
+pub struct FileQuery {
+    /// `wav`.
+    pub format: Option<String>,
+}
+
+impl FileQuery {
+    /// Only WAV so far.
+    pub fn check(&self) -> Result<(), Problem> {
+        check_format(self.format.as_deref())
+    }
+}
+
+pub fn check_format(format: Option<&str>) -> Result<(), Problem> {
+    match format {
+        None | Some("wav") => Ok(()),
+        Some(_) => Err(Problem::invalid_field("format", "must be wav")),
+    }
+}

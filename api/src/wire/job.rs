@@ -1,0 +1,166 @@
+//! The contract's Job: one form for generations and for single jobs, with the links that only the front door knows.
+
+use jobs::view::JobView;
+use salvo::oapi::ToSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::wire::time::rfc3339;
+
+/// Long work and how far it has come.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[salvo(schema(example = json!({
+    "task_id": "0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90", "job_id": "0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90",
+    "generation_id": "0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90", "type": "generate.clone_chunked", "status": "queued", "progress": 0.0,
+    "stage": null, "queue_position": 2, "eta_ms": null, "chunks_total": 14, "chunks_done": 0, "attempt": 1, "priority": 0,
+    "created_at": "2026-01-31T12:00:00.123Z", "started_at": null, "finished_at": null, "error": null, "result": null,
+    "title": null, "voice_id": "ava", "voice_name": "Ava", "metadata": null,
+    "links": {"self": "/api/jobs/0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90", "generation": "/api/generations/0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90",
+              "audio": null, "timeline": "/api/timeline/0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90"}
+})))]
+pub struct Job {
+    /// For a generate call the same as `job_id` and `generation_id`.
+    pub task_id: String,
+    pub job_id: String,
+    pub generation_id: Option<String>,
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `queued`, `loading_model`, `running`, `merging`, `completed`, `failed`, `cancelled`, or `interrupted` (found after a crash; goes on by
+    /// itself).
+    pub status: String,
+    /// 0 to 1.
+    pub progress: f64,
+    pub stage: Option<String>,
+    /// 1 is next; null once started.
+    pub queue_position: Option<i64>,
+    pub eta_ms: Option<i64>,
+    pub chunks_total: i64,
+    pub chunks_done: i64,
+    pub attempt: i64,
+    pub priority: i64,
+    pub created_at: String,
+    pub started_at: Option<String>,
+    pub finished_at: Option<String>,
+    pub error: Option<JobError>,
+    /// What the job has made: a merge's file, its loudness and the place of each chunk.
+    #[salvo(schema(value_type = Option<MergeResult>))]
+    pub result: Option<Value>,
+    pub title: Option<String>,
+    pub voice_id: Option<String>,
+    pub voice_name: Option<String>,
+    /// As it was given.
+    pub metadata: Option<Value>,
+    pub links: Links,
+}
+
+/// Why a job failed.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct JobError {
+    /// One word, for programs.
+    pub code: String,
+    pub detail: String,
+    pub chunk_index: Option<u32>,
+}
+
+/// Where more is to be had; null where there is nothing (yet).
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Links {
+    #[serde(rename = "self")]
+    pub this: String,
+    pub generation: Option<String>,
+    pub audio: Option<String>,
+    pub timeline: Option<String>,
+}
+
+/// What a merge has made.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct MergeResult {
+    pub audio_url: String,
+    pub duration_ms: i64,
+    pub size_bytes: i64,
+    /// Hex; the file's `ETag`.
+    pub sha256: String,
+    pub loudness: Option<Loudness>,
+    /// In the order in which they are heard.
+    pub chunks: Vec<ChunkPlace>,
+    pub subtitles: Subtitles,
+}
+
+/// Measured after ITU-R BS.1770.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Loudness {
+    pub integrated_lufs: Option<f64>,
+    pub true_peak_db: Option<f64>,
+}
+
+/// Where a chunk lies in the merged file.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ChunkPlace {
+    pub index: u32,
+    pub start_ms: i64,
+    pub end_ms: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Subtitles {
+    pub srt_url: String,
+    pub vtt_url: String,
+}
+
+pub fn audio_url(generation_id: Uuid) -> String {
+    format!("/api/generations/{generation_id}/audio")
+}
+
+pub fn chunk_url(generation_id: Uuid, index: u32, take: u32) -> String {
+    format!("/api/audio/chunk/{generation_id}/{index}?take={take}")
+}
+
+impl Job {
+    pub fn of(view: JobView) -> Self {
+        let link = |id: Uuid| format!("/api/generations/{id}");
+        let links = Links {
+            this: format!("/api/jobs/{}", view.id),
+            generation: view.generation_id.map(link),
+            audio: view.generation_id.filter(|_| view.has_audio).map(audio_url),
+            timeline: view.generation_id.map(|id| format!("/api/timeline/{id}")),
+        };
+        Self {
+            task_id: view.id.to_string(),
+            job_id: view.id.to_string(),
+            generation_id: view.generation_id.map(|id| id.to_string()),
+            kind: view.kind,
+            status: view.status,
+            progress: view.progress,
+            stage: view.stage,
+            queue_position: view.queue_position,
+            eta_ms: view.eta_ms,
+            chunks_total: view.chunks_total,
+            chunks_done: view.chunks_done,
+            attempt: view.attempt,
+            priority: view.priority,
+            created_at: rfc3339(view.created_at_ms),
+            started_at: view.started_at_ms.map(rfc3339),
+            finished_at: view.finished_at_ms.map(rfc3339),
+            error: view.error.map(|error| JobError { code: error.code, detail: error.detail, chunk_index: error.chunk_index }),
+            result: view.result.map(|result| linked(result, view.generation_id)),
+            title: view.title,
+            voice_id: view.voice_id,
+            voice_name: view.voice_name,
+            metadata: view.metadata,
+            links,
+        }
+    }
+}
+
+/// A merge's result with the addresses of its files.
+fn linked(mut result: Value, generation_id: Option<Uuid>) -> Value {
+    if let (Some(object), Some(id)) = (result.as_object_mut(), generation_id) {
+        object.insert("audio_url".into(), audio_url(id).into());
+        let subtitles = json!({
+            "srt_url": format!("/api/generations/{id}/subtitles.srt"), "vtt_url": format!("/api/generations/{id}/subtitles.vtt"),
+        });
+        object.insert("subtitles".into(), subtitles);
+    }
+    result
+}

@@ -1,0 +1,14 @@
+//! The contract's JSON, one file for each kind of thing: what comes in and what goes out. Types and conversions only; nothing here reads a
+//! row or knows a status code.
+
+pub mod chunk;
+pub mod generation;
+pub mod job;
+pub mod list;
+pub mod queue;
+pub mod socket;
+pub mod speech;
+pub mod split;
+pub mod system;
+pub mod time;
+pub mod voice;
