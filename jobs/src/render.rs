@@ -2,12 +2,16 @@
 //! thread; it may not write rows or blobs.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Cursor};
-use std::ops::ControlFlow;
+use std::io::{self, BufReader, BufWriter, Cursor};
+use std::ops::{ControlFlow, Range};
 
 use audio::blocks::SampleBlocks;
-use audio::merge::{self, MergeChunk, MergeConfig, MergeError, MergeReport, TrimSilence};
+use audio::merge::{self, MergeChunk, MergeConfig, MergeError, MergeReport, MergedChunk, TrimSilence};
+use audio::peaks::PeakBuilder;
+use audio::subtitles::{self, CueRules, SpokenChunk, TimedWord};
 use audio::wav::{BitDepth, Tags, WavLayout, WavReader};
+use engine::speech::WordTiming;
+use engine::text::marks::{self, Span};
 use serde_json::{Value, json};
 use storage::chunks::Chunk;
 use storage::generations::Generation;
@@ -77,10 +81,12 @@ fn render_blocking(context: &JobContext, chunks: &[Chunk], options: &MergeOption
     let (writer, report) = merge::merge(&sources, &mut open, config, writer, &mut on_block).map_err(failed)?;
     let file: File = writer.into_inner().map_err(|error| StorageError::from(error.into_error()))?;
     drop(file);
+    let peaks = peaks_of(&wav)?;
+    let cues = subtitles::cues(&spoken_chunks(chunks, &report)?, &CueRules::default());
     Ok(Rendered {
-        srt: String::new(),
-        vtt: String::new(),
-        peaks: Vec::new(),
+        srt: written(|writer| subtitles::write_srt(&cues, writer))?,
+        vtt: written(|writer| subtitles::write_vtt(&cues, writer))?,
+        peaks,
         duration_ms: report.duration_ms as i64,
         report: report_of(chunks, &report),
         wav,
@@ -101,6 +107,64 @@ fn sources_of(chunks: &[Chunk], options: &MergeOptions) -> Result<Vec<MergeChunk
             Ok(MergeChunk { pause_after_ms: Some(u64::from(spec.pause_after_ms)) })
         })
         .collect()
+}
+
+/// What is heard when, for the subtitles: the words' times as the merge has placed their chunk.
+fn spoken_chunks(chunks: &[Chunk], report: &MergeReport) -> Result<Vec<SpokenChunk>, JobError> {
+    let spoken = |place: &MergedChunk| {
+        let chunk = &chunks[place.index];
+        let words: Vec<WordTiming> = match &chunk.audio {
+            Some(audio) => serde_json::from_str(&audio.words).map_err(|error| JobError::Discard(format!("words: {error}")))?,
+            None => Vec::new(),
+        };
+        let timed =
+            |word: &WordTiming| TimedWord::placed(word.char_start, word.char_len, u64::from(word.start_ms)..u64::from(word.end_ms), place);
+        Ok(SpokenChunk {
+            hidden_chars: marks_in(&chunk.text),
+            text: chunk.text.clone(),
+            start_ms: place.start_ms,
+            end_ms: place.end_ms,
+            words: words.iter().map(timed).collect(),
+        })
+    };
+    report.chunks.iter().map(spoken).collect()
+}
+
+/// The characters of a text that are marks and nobody should read.
+fn marks_in(text: &str) -> Vec<Range<u32>> {
+    let char_at = |byte: usize| text[..byte].chars().count() as u32;
+    let spans = marks::parse(text).into_iter();
+    spans
+        .filter_map(|span| match span {
+            Span::Text { .. } => None,
+            Span::Pause { range, .. } | Span::Voice { range, .. } | Span::Language { range, .. } => {
+                Some(char_at(range.start)..char_at(range.end))
+            }
+        })
+        .collect()
+}
+
+fn written(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> Result<String, JobError> {
+    let mut bytes = Vec::new();
+    write(&mut bytes).map_err(StorageError::from)?;
+    String::from_utf8(bytes).map_err(|error| JobError::Discard(format!("subtitles: {error}")))
+}
+
+fn peaks_of(wav: &tempfile::NamedTempFile) -> Result<Vec<u8>, JobError> {
+    let file = wav.reopen().map_err(StorageError::from)?;
+    let mut reader = WavReader::new(BufReader::with_capacity(256 * 1024, file)).map_err(|error| JobError::Retry(error.to_string()))?;
+    let mut peaks = PeakBuilder::new(reader.format());
+    let mut block = vec![0.0; audio::blocks::MAX_BLOCK_SAMPLES];
+    loop {
+        let read = reader.read(&mut block).map_err(StorageError::from)?;
+        if read == 0 {
+            break;
+        }
+        peaks.push(&block[..read]);
+    }
+    let mut bytes = Vec::new();
+    peaks.finish().write(&mut bytes).map_err(StorageError::from)?;
+    Ok(bytes)
 }
 
 fn report_of(chunks: &[Chunk], report: &MergeReport) -> Value {

@@ -39,6 +39,10 @@ async fn chunks_are_spoken_once_then_merged(database: Database) {
     let part = storage::blobs::RenderPart::Wav;
     let wav = bed.storage.blobs.get(BlobKey::Render { generation_id: id, render_id: render.id, part }).await.unwrap();
     assert_eq!(wav.len() as u64, render.blob.size_bytes);
+    let part = storage::blobs::RenderPart::Srt;
+    let srt = bed.storage.blobs.get(BlobKey::Render { generation_id: id, render_id: render.id, part }).await.unwrap();
+    let srt = std::str::from_utf8(&srt).unwrap();
+    assert!(srt.starts_with("1\n00:00:00,0") && srt.contains("Three."), "{srt}");
     assert!(job.result.unwrap()["loudness"]["integrated_lufs"].as_f64().is_some());
     worker.stop(1_000).await;
 }

@@ -166,7 +166,7 @@ impl Blobs {
     /// The generations that have blobs.
     pub async fn generation_ids(&self) -> Result<Vec<Uuid>, StorageError> {
         let listed = self.store.list_with_delimiter(Some(&ObjectPath::from("generations"))).await?;
-        Ok(listed.common_prefixes.iter().filter_map(|prefix| Uuid::parse_str(prefix.parts().last()?.as_ref()).ok()).collect())
+        Ok(listed.common_prefixes.iter().filter_map(|prefix| Uuid::parse_str(prefix.parts().next_back()?.as_ref()).ok()).collect())
     }
 
     /// Deletes every blob of a generation; call it after the rows are gone. Returns how many there were.
