@@ -41,51 +41,70 @@ pub(super) fn tokens(chunk: &SpokenChunk, max_columns: usize) -> Vec<Token> {
 
 fn pieces(chunk: &SpokenChunk, max_columns: usize) -> Vec<Token> {
     let mut tokens: Vec<Token> = Vec::new();
-    // Whether the next character may join the last piece.
+    // Whether the last piece ends in a spaced script, with no space behind it.
     let mut open = false;
+    // A space at which no line may end; it is written only between two pieces that it joins.
+    let mut glue = None;
     let mut at = 0;
     for grapheme in chunk.text.graphemes(true) {
         let hidden = chunk.hidden_chars.iter().any(|r| r.contains(&(at as u32)));
         // A mark may sit on a space and make one grapheme with it: the space still counts.
-        let visible = if hidden { "" } else { grapheme.trim_start_matches(separates) };
-        if visible.len() < grapheme.len() {
-            if let Some(last) = tokens.last_mut() {
-                last.space_after = true;
-            }
-            open = false;
-        }
+        let visible = if hidden { "" } else { grapheme.trim_start_matches(|c: char| c.is_whitespace() || c.is_control()) };
+        let space = &grapheme[..grapheme.len() - visible.len()];
         let end = at + grapheme.chars().count();
         let start = end - visible.chars().count();
         at = end;
+        if hidden || space.contains(separates) {
+            space_after(&mut tokens);
+            open = false;
+            glue = None;
+        } else if let Some(c) = space.chars().next() {
+            glue = Some(c);
+        }
         if visible.is_empty() {
             continue;
         }
-        let grapheme = visible;
-        let columns = grapheme.width();
+        let columns = visible.width();
+        let between = glue.take();
         match tokens.last_mut() {
-            Some(last) if joins(last, grapheme, open) && last.columns + usize::from(last.space_after) + columns <= max_columns => {
-                if std::mem::take(&mut last.space_after) {
-                    last.text.push(' ');
+            Some(last)
+                if (joins(last, visible, open) || (between.is_some() && !last.space_after))
+                    && last.columns + usize::from(last.space_after || between.is_some()) + columns <= max_columns =>
+            {
+                let plain = if std::mem::take(&mut last.space_after) { Some(' ') } else { None };
+                if let Some(space) = between.or(plain) {
+                    last.text.push(space);
                     last.columns += 1;
                 }
-                last.text.push_str(grapheme);
+                last.text.push_str(visible);
                 last.columns += columns;
                 last.char_end = end;
             }
-            _ => tokens.push(Token {
-                text: grapheme.to_owned(),
-                columns,
-                space_after: false,
-                break_after: BreakAfter::Anywhere,
-                start_ms: 0,
-                end_ms: 0,
-                char_start: start,
-                char_end: end,
-            }),
+            _ => {
+                if between.is_some() {
+                    space_after(&mut tokens);
+                }
+                tokens.push(Token {
+                    text: visible.to_owned(),
+                    columns,
+                    space_after: false,
+                    break_after: BreakAfter::Anywhere,
+                    start_ms: 0,
+                    end_ms: 0,
+                    char_start: start,
+                    char_end: end,
+                });
+            }
         }
-        open = !unspaced(grapheme);
+        open = !unspaced(visible);
     }
     tokens
+}
+
+fn space_after(tokens: &mut [Token]) {
+    if let Some(last) = tokens.last_mut() {
+        last.space_after = true;
+    }
 }
 
 fn separates(c: char) -> bool {
