@@ -10,7 +10,6 @@ mod japanese;
 mod language;
 mod overlay;
 mod presets;
-mod resample;
 mod sayable;
 mod stretch;
 mod synthesize;

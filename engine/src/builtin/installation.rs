@@ -127,7 +127,8 @@ fn probe(config: &BuiltinConfig) -> Result<Found, Missing> {
         Ok((host.hello.clone(), voices))
     });
     let (hello, voices) = listed.map_err(|error| missing(&program, &error))?;
-    let overlay = Overlay::create(&config.variants_folder, &hello.data_path, &hello.library).map_err(|error| {
+    let data_path = fs::canonicalize(&hello.data_path).unwrap_or_else(|_| hello.data_path.clone());
+    let overlay = Overlay::create(&config.variants_folder, &data_path, &hello.library).map_err(|error| {
         tracing::error!(folder = %config.variants_folder.display(), %error, "the folder for voice variants cannot be made");
         let folder = config.variants_folder.display();
         Missing { what: format!("a writable folder {folder}"), command: format!("mkdir -p {folder} && chown $(id -u) {folder}") }
@@ -136,7 +137,7 @@ fn probe(config: &BuiltinConfig) -> Result<Found, Missing> {
         program,
         languages: Languages::from_voices(&voices),
         overlay,
-        data_size_bytes: size_bytes(&hello.data_path),
+        data_size_bytes: size_bytes(&data_path),
         library: hello.library,
     })
 }

@@ -7,11 +7,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use audio::resample::{ResampleConfig, ResampleError, Resampler, resampled_frames};
+
 use super::MAX_TEXT_CHARS;
 use super::host::{Host, HostError, HostRequest, HostSpeech};
 use super::installation::{Found, GREETING_LIMIT, Installation};
 use super::japanese::{self, ReadingError};
-use super::resample::{Resampler, convert_index};
 use super::sayable::{Part, Sayable, parts};
 use super::stretch::stretch;
 use super::voice::BuiltinVoice;
@@ -33,6 +34,9 @@ const LIBRARY_VOLUME: i32 = 50;
 const LIMIT_BASE: Duration = Duration::from_secs(10);
 const LIMIT_PER_CHAR: Duration = Duration::from_millis(20);
 
+/// Samples between two questions whether to go on: milliseconds of work.
+const AT_ONCE: usize = 65_536;
+
 const MIN_SPEED: f32 = 0.25;
 const MAX_SPEED: f32 = 4.0;
 const MAX_PITCH_SEMITONES: f32 = 12.0;
@@ -44,7 +48,8 @@ type OnStep<'a> = &'a mut dyn FnMut(f32) -> ControlFlow<()>;
 pub struct BuiltinEngine {
     installation: Arc<Installation>,
     host: Option<Host>,
-    resampler: Option<Resampler>,
+    /// Kept, with the rate it takes, since making one costs more than a sentence.
+    resampler: Option<(u32, Resampler)>,
 }
 
 impl BuiltinEngine {
@@ -146,16 +151,37 @@ impl BuiltinEngine {
         let say = self.readable(task, say, wanted)?;
         let speech = self.speak(found, task, &say.text, wanted)?;
         let words = spoken_words(&say.text, &speech.events, &speech.samples);
-        let rate_hz = speech.sample_rate_hz;
-        let factor = task.manner.longer;
-        let samples: Vec<f32> = speech.samples.iter().map(|&sample| f32::from(sample) / 32_768.0 * task.manner.gain).collect();
-        let samples = stretch(samples, rate_hz, factor);
-        let resampler = match self.resampler.take() {
-            Some(resampler) if resampler.rate_hz() == rate_hz => resampler,
-            _ => Resampler::new(rate_hz).map_err(EngineError::Failed)?,
+        let (rate_hz, longer) = (speech.sample_rate_hz, task.manner.longer);
+        let gain = task.manner.gain / 32_768.0;
+        let mut samples = Vec::with_capacity(speech.samples.len());
+        for block in speech.samples.chunks(AT_ONCE) {
+            if wanted().is_break() {
+                return Err(EngineError::Stopped);
+            }
+            samples.extend(block.iter().map(|&sample| f32::from(sample) * gain));
+        }
+        let samples = stretch(samples, rate_hz, longer, wanted).ok_or(EngineError::Stopped)?;
+        let samples = self.resample(&samples, rate_hz, wanted)?;
+        Ok(Said { text: say, samples, words, rate_hz, longer })
+    }
+
+    fn resample(&mut self, samples: &[f32], rate_hz: u32, wanted: &mut dyn FnMut() -> ControlFlow<()>) -> Result<Vec<f32>, EngineError> {
+        let failed = |error: ResampleError| EngineError::Failed(error.to_string());
+        // Put back only when it is ready for the next stream.
+        let mut resampler = match self.resampler.take() {
+            Some((from_hz, resampler)) if from_hz == rate_hz => resampler,
+            _ => Resampler::new(ResampleConfig { from_hz: rate_hz, to_hz: SAMPLE_RATE_HZ, channels: 1 }).map_err(failed)?,
         };
-        let samples = self.resampler.insert(resampler).resample(samples).map_err(EngineError::Failed)?;
-        Ok(Said { text: say, samples, words, rate_hz, longer: factor })
+        let mut out = Vec::with_capacity(samples.len() * 2);
+        for block in samples.chunks(AT_ONCE) {
+            if wanted().is_break() {
+                return Err(EngineError::Stopped);
+            }
+            resampler.push(block, &mut out).map_err(failed)?;
+        }
+        resampler.finish(&mut out).map_err(failed)?;
+        self.resampler = Some((rate_hz, resampler));
+        Ok(out)
     }
 }
 
@@ -171,8 +197,9 @@ struct Said {
 impl Said {
     fn timings(&self, request_chars: &[char], before: usize, out: &mut Vec<WordTiming>) {
         let ms = |sample: usize| {
-            let here = convert_index((sample as f64 * self.longer) as usize, self.rate_hz).min(self.samples.len());
-            ((before + here) as u64 * 1000 / u64::from(SAMPLE_RATE_HZ)) as u32
+            let stretched = (sample as f64 * self.longer) as u64;
+            let here = resampled_frames(stretched, self.rate_hz, SAMPLE_RATE_HZ).min(self.samples.len() as u64);
+            ((before as u64 + here) * 1000 / u64::from(SAMPLE_RATE_HZ)) as u32
         };
         for word in &self.words {
             let Some(place) = self.text.origin(word.chars.clone()) else { continue };

@@ -113,3 +113,17 @@ fn ids_are_slugs_and_every_number_is_in_range() {
     assert_eq!(ids.len(), presets().len());
     assert_eq!(engine::builtin::preset("nobody"), None);
 }
+
+#[test]
+fn every_preset_speaks_every_kind_of_language() {
+    let Some(installed) = installed("every_preset_speaks_every_kind_of_language") else { return };
+    let mut engine = installed.engine();
+    for preset in presets() {
+        for (language, text) in [("zh", "你好世界"), ("ja", "こんにちは"), ("ar", "مرحبا"), ("de", "Guten Tag"), (preset.language, "1 2 3")]
+        {
+            let speech = speak(&mut engine, &request(text, language, &preset.voice)).unwrap();
+            let mean_square = speech.samples.iter().map(|s| s * s).sum::<f32>() / speech.samples.len() as f32;
+            assert!(10.0 * mean_square.log10() > -36.0, "{} is silent in {language}", preset.id);
+        }
+    }
+}
