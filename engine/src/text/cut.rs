@@ -121,13 +121,17 @@ impl Stretch<'_> {
         let reach = self.max_chars.saturating_sub(walk.chars) + GRAPHEME_LIMIT_CHARS;
         let window_end = self.text[at..to].char_indices().nth(reach).map_or(to, |(offset, _)| at + offset);
         for (offset, grapheme) in self.text[at..window_end].grapheme_indices(true) {
-            let here = at + offset;
-            if grapheme.chars().all(char::is_whitespace) {
-                walk.pass_space(here, grapheme);
+            // An accent may sit on a space; pieces begin behind spaces all the same.
+            let visible = grapheme.trim_start();
+            let here = at + offset + grapheme.len() - visible.len();
+            if visible.len() < grapheme.len() {
+                walk.pass_space(at + offset, &grapheme[..grapheme.len() - visible.len()]);
+            }
+            if visible.is_empty() {
                 continue;
             }
             walk.arrive(here, Level::Grapheme, self.begins_sentence(here));
-            walk.pass(grapheme);
+            walk.pass(visible);
             if !walk.within(self.max_chars) {
                 break;
             }
@@ -259,7 +263,9 @@ impl After {
             '；' | '：' | '؛' | '—' | '―' => both(Level::Clause),
             '–' | '-' if spaced => spaced_only(Level::Clause),
             // Only a full stop inside a quotation or an abbreviation comes here: real ends are told by `sentence_starts`.
-            '!' | '?' | '！' | '？' | '。' | '؟' | '।' => After { at_space: Some(Level::Comma), at_once: (c as u32 > 0xFF).then_some(Level::Comma), ..After::default() },
+            '!' | '?' | '！' | '？' | '。' | '؟' | '।' => {
+                After { at_space: Some(Level::Comma), at_once: (c as u32 > 0xFF).then_some(Level::Comma), ..After::default() }
+            }
             ')' | ']' | '）' if self.at_space.is_none() => spaced_only(Level::Comma),
             c if is_closer(c) => After { opened: false, spaced: false, ..self },
             c if is_opener(c) => After { opened: true, ..After::default() },
@@ -270,7 +276,30 @@ impl After {
 
 /// `Bonjour !`, `10 %`: never the first of a piece.
 fn holds_on(c: char) -> bool {
-    is_closer(c) && c != '"' && c != '\'' || matches!(c, '!' | '?' | ',' | '.' | ';' | ':' | '%' | '…' | '。' | '、' | '，' | '；' | '：' | '！' | '？' | '،' | '؛' | '؟' | '।' | '·' | 'ー')
+    is_closer(c) && c != '"' && c != '\''
+        || matches!(
+            c,
+            '!' | '?'
+                | ','
+                | '.'
+                | ';'
+                | ':'
+                | '%'
+                | '…'
+                | '。'
+                | '、'
+                | '，'
+                | '；'
+                | '：'
+                | '！'
+                | '？'
+                | '،'
+                | '؛'
+                | '؟'
+                | '।'
+                | '·'
+                | 'ー'
+        )
 }
 
 fn is_closer(c: char) -> bool {

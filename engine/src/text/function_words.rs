@@ -94,7 +94,7 @@ pub(super) static LATIN: &[Profile] = &[
         letters: "äöå",
         words: "ja on ei se että oli hän en mutta ovat minä sinä me te he kun niin kuin myös jos tai mitä missä miksi miten hyvää \
                 huomenta päivää kiitos olen olet ole olla tämä tuo nyt vain sen sitten hyvin kanssa joka jotka mikä kuka vielä jo sitä \
-                minun sinun hänen tänään onko eivät",
+                minun sinun hänen tänään onko eivät viime sitten kaikki koko enemmän missään hyvä asti",
     },
     Profile {
         tag: "pl",
@@ -183,7 +183,7 @@ pub(super) static LATIN: &[Profile] = &[
         tag: "ca",
         letters: "àçèéíïòóúü",
         words: "el la els les de del un una i és en que no es per amb al ho com més però si aquest aquesta està molt també sense sobre \
-                jo tu ell ella nosaltres són va ser bon dia gràcies on quan per què on hi ha meu seva dels avui aquí",
+                jo tu ell ella nosaltres són va ser bon dia gràcies on quan per què on hi ha he han hem meu meva meus meves seu seva seus seves dels avui aquí",
     },
     Profile {
         tag: "af",

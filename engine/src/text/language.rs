@@ -300,22 +300,18 @@ fn cyrillic(sample: &str, letters: usize, choice: &Choice<'_>) -> Option<Guess> 
     if letters < MIN_LETTERS || own.is_some() {
         return choice.first(&FAMILY, false);
     }
-    let known = [(Lang::Rus, "ru"), (Lang::Bul, "bg"), (Lang::Srp, "sr"), (Lang::Ukr, "uk"), (Lang::Mkd, "mk"), (Lang::Bel, "be")];
-    let allowed: Vec<Lang> = known.iter().filter(|(_, tag)| choice.permits(tag)).map(|(lang, _)| *lang).collect();
-    if allowed.is_empty() {
-        return None;
-    }
-    let found = Detector::with_allowlist(allowed).detect(&lower)?;
-    let tag = known.iter().find(|(lang, _)| *lang == found.lang()).map(|(_, tag)| *tag)?;
-    // ъ between consonants is Bulgarian, and the model knows it less well than this.
-    let tag = if tag == "ru" && bulgarian_words(&lower) && choice.permits("bg") { "bg" } else { tag };
-    Some(choice.answer(tag, found.is_reliable()))
+    // Macedonian and Serbian show their letters within a few words; Bulgarian has none of its own, only words.
+    let tag = if bulgarian_hits(&lower) >= 2 && choice.permits("bg") { "bg" } else { "ru" };
+    if tag == "bg" { Some(choice.answer(tag, true)) } else { choice.first(&FAMILY, true) }
 }
 
-fn bulgarian_words(lower: &str) -> bool {
-    const WORDS: &[&str] = &["е", "са", "съм", "във", "със", "към", "през", "ще", "какво", "къде", "аз", "ти", "много", "днес", "това", "тази"];
-    let words: Vec<&str> = lower.split(|c: char| !c.is_alphabetic()).collect();
-    words.iter().filter(|word| WORDS.contains(word)).count() >= 2
+fn bulgarian_hits(lower: &str) -> usize {
+    const OWN: &[&str] = &["какво", "къде", "съм", "сте", "ще", "беше", "няма", "във", "със", "тази", "тези"];
+    const SHARED: &[&str] =
+        &["е", "са", "сме", "си", "се", "кога", "защо", "аз", "тя", "много", "днес", "това", "този", "има", "още", "като", "след"];
+    let words = lower.split(|c: char| !c.is_alphabetic());
+    let hits: usize = words.map(|word| if OWN.contains(&word) { 2 } else { usize::from(SHARED.contains(&word)) }).sum();
+    hits + usize::from(lower.contains('ъ'))
 }
 
 /// The evidence of one sentence in points; one point is about one article.
@@ -329,28 +325,50 @@ fn latin(sample: &str, letters: usize, choice: &Choice<'_>) -> Option<Guess> {
     }
     let lower = sample.to_lowercase();
     let mut points = vec![0.0_f32; LATIN.len()];
+    let place_of = |tag: &str| LATIN.iter().position(|profile| profile.tag == tag);
     add_words(&lower, &mut points);
     add_letters(&lower, &mut points);
-    let place_of = |tag: &str| LATIN.iter().position(|profile| profile.tag == tag);
-    if let Some(place) = whichlang_tag(&lower).and_then(place_of) {
-        points[place] += if letters < 25 { 0.8 } else { 1.4 };
-    }
-    if let Some((tag, confidence)) = whatlang_tag(&lower, &permitted)
-        && let Some(place) = place_of(tag)
-    {
-        points[place] += 0.4 + 1.2 * confidence;
-    }
     if let Some(place) = place_of(&choice.fallback_primary) {
         points[place] += 0.5;
     }
-    let mut ranked: Vec<usize> = (0..LATIN.len()).filter(|place| permitted[*place]).collect();
-    ranked.sort_by(|a, b| points[*b].total_cmp(&points[*a]));
-    let best = *ranked.first()?;
-    let lead = ranked.get(1).map_or(points[best], |second| points[best] - points[*second]);
-    if points[best] <= 0.0 {
+    let mut lead = Lead::of(&points, &permitted)?;
+    // The models are a hundred times slower than the words; most sentences do not need them.
+    if !lead.is_clear() {
+        if let Some(place) = whichlang_tag(&lower).and_then(place_of) {
+            points[place] += if letters < 25 { 0.8 } else { 1.4 };
+        }
+        if let Some((tag, confidence)) = whatlang_tag(&lower, &permitted)
+            && let Some(place) = place_of(tag)
+        {
+            points[place] += 0.4 + 1.2 * confidence;
+        }
+        lead = Lead::of(&points, &permitted)?;
+    }
+    if lead.points <= 0.0 {
         return Some(choice.keep());
     }
-    Some(choice.answer(LATIN[best].tag, lead >= 1.5 && points[best] >= 2.5))
+    Some(choice.answer(LATIN[lead.place].tag, lead.is_clear()))
+}
+
+/// The language with the most points, and how far it is in front.
+struct Lead {
+    place: usize,
+    points: f32,
+    margin: f32,
+}
+
+impl Lead {
+    fn of(points: &[f32], permitted: &[bool]) -> Option<Lead> {
+        let mut ranked: Vec<usize> = (0..points.len()).filter(|place| permitted[*place]).collect();
+        ranked.sort_by(|a, b| points[*b].total_cmp(&points[*a]));
+        let place = *ranked.first()?;
+        let margin = ranked.get(1).map_or(points[place], |second| points[place] - points[*second]);
+        Some(Lead { place, points: points[place], margin })
+    }
+
+    fn is_clear(&self) -> bool {
+        self.margin >= 1.5 && self.points >= 2.5
+    }
 }
 
 /// A word of one language is worth a point, a word of many a fraction.

@@ -30,10 +30,8 @@ pub(super) enum AtomKind {
     Pause(u32),
     Voice(String),
     Language(String),
-    /// Backslashes and the mark they turn into text; `literal` is what is left of them, in bytes of the source.
-    Escaped {
-        literal: [Range<usize>; 2],
-    },
+    /// A backslash and the mark that it turns into text.
+    Escaped,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +43,7 @@ pub(super) struct Atom {
 impl Atom {
     /// A mark is not spoken; an escaped one is.
     pub(super) fn is_mark(&self) -> bool {
-        !matches!(self.kind, AtomKind::Escaped { .. })
+        self.kind != AtomKind::Escaped
     }
 }
 
@@ -61,11 +59,7 @@ pub fn parse(text: &str) -> Vec<Span<'_>> {
             AtomKind::Pause(ms) => spans.push(Span::Pause { ms, range }),
             AtomKind::Voice(name) => spans.push(Span::Voice { name, range }),
             AtomKind::Language(tag) => spans.push(Span::Language { tag, range }),
-            AtomKind::Escaped { literal } => {
-                for part in literal {
-                    push_text(&mut spans, text, part);
-                }
-            }
+            AtomKind::Escaped => push_text(&mut spans, text, range.start + 1..range.end),
         }
     }
     push_text(&mut spans, text, at..text.len());
@@ -131,7 +125,7 @@ pub(super) fn atoms(text: &str) -> Vec<Atom> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();
     let mut at = 0;
-    let mut free_from = 0;
+    let mut seen = 0;
     while let Some(offset) = bytes[at..].iter().position(|b| matches!(b, b'[' | b'<')) {
         let start = at + offset;
         let mark = if bytes[start] == b'[' { bracket_mark(text, start) } else { break_tag(text, start) };
@@ -139,20 +133,12 @@ pub(super) fn atoms(text: &str) -> Vec<Atom> {
             at = start + 1;
             continue;
         };
-        let slashes = bytes[free_from..start].iter().rev().take_while(|b| **b == b'\\').count();
-        if slashes > 0 {
-            let first = start - slashes;
-            let kept = first..first + slashes / 2;
-            let escapes = slashes % 2 == 1;
-            let literal = [kept, if escapes { start..end } else { start..start }];
-            found.push(Atom { range: first..if escapes { end } else { start }, kind: AtomKind::Escaped { literal } });
-            if escapes {
-                (at, free_from) = (end, end);
-                continue;
-            }
+        if bytes[seen..start].ends_with(b"\\") {
+            found.push(Atom { range: start - 1..end, kind: AtomKind::Escaped });
+        } else {
+            found.push(Atom { range: start..end, kind });
         }
-        found.push(Atom { range: start..end, kind });
-        (at, free_from) = (end, end);
+        (at, seen) = (end, end);
     }
     found
 }
@@ -338,14 +324,14 @@ mod tests {
     }
 
     #[test]
-    fn a_backslash_makes_a_mark_text_and_two_are_one() {
+    fn a_backslash_makes_a_mark_text() {
         assert_eq!(strip(r"Write \[pause] here"), "Write [pause] here");
-        assert_eq!(strip(r"a\\[pause]b"), r"a\b");
-        assert_eq!(pauses(r"a\\[pause]b"), [500]);
-        assert_eq!(strip(r"a\\\[pause]b"), r"a\[pause]b");
-        assert_eq!(pauses(r"a\\\[pause]b"), [0; 0]);
+        assert_eq!(strip(r#"\<break time="1s"/>"#), r#"<break time="1s"/>"#);
+        assert_eq!(strip(r"a\\[pause]b"), r"a\[pause]b");
+        assert_eq!(pauses(r"a\\[pause]b"), [0; 0]);
         assert_eq!(strip(r"C:\new\[folder]"), r"C:\new\[folder]");
         assert_eq!(pauses(r"[pause]\[pause][pause]"), [500, 500]);
+        assert_eq!(parse(r"a\[pause]b"), [Span::Text { text: "a", range: 0..1 }, Span::Text { text: "[pause]b", range: 2..10 }]);
     }
 
     #[test]

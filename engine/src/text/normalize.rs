@@ -35,7 +35,9 @@ impl Cleaned {
 pub enum Spoken {
     /// Never empty. `original_chars` are places in the whole text, marks included.
     Words(Cleaned),
-    Pause { ms: u32 },
+    Pause {
+        ms: u32,
+    },
 }
 
 /// A chunk's text for an engine: words cleaned, pause marks as pauses (neighbours added up), other marks ignored, backslashes in front
@@ -89,10 +91,24 @@ fn push_words(spoken: &mut Vec<Spoken>, words: &mut String, places: &mut Vec<u32
 
 /// The text cleaned, with the way back. Cleaning a cleaned text changes nothing. Marks are not looked for: see [`speakable`].
 pub fn normalize(text: &str) -> Cleaned {
-    let visible = visible(&composed(text));
-    let calm = calm(&visible);
-    let mut cleaned = Cleaned { text: String::with_capacity(text.len()), original_chars: Vec::with_capacity(calm.len()) };
-    for (c, place) in calm {
+    // What goes may bring together what then goes or composes as well; text that people wrote is done after the first round.
+    const ROUNDS: usize = 8;
+    let mut cleaned = Cleaned { text: text.to_owned(), original_chars: (0..).take(text.chars().count()).collect() };
+    for _ in 0..ROUNDS {
+        let chars = composed(&cleaned.text, &cleaned.original_chars);
+        let next = spaced(calm(&visible(&chars)));
+        if next.text == cleaned.text {
+            break;
+        }
+        cleaned = next;
+    }
+    cleaned
+}
+
+/// One space between words, none at the ends.
+fn spaced(chars: Vec<Placed>) -> Cleaned {
+    let mut cleaned = Cleaned { text: String::with_capacity(chars.len()), original_chars: Vec::with_capacity(chars.len()) };
+    for (c, place) in chars {
         if c == ' ' && (cleaned.text.is_empty() || cleaned.text.ends_with(' ')) {
             continue;
         }
@@ -110,18 +126,17 @@ pub fn normalize(text: &str) -> Cleaned {
 type Placed = (char, u32);
 
 /// NFC, one grapheme at a time, so that the places stay known.
-fn composed(text: &str) -> Vec<Placed> {
-    let mut composed = Vec::with_capacity(text.len());
-    let mut place = 0_u32;
+fn composed(text: &str, places: &[u32]) -> Vec<Placed> {
+    let mut composed = Vec::with_capacity(places.len());
+    let mut rest = places;
     for grapheme in text.graphemes(true) {
-        let count = grapheme.chars().count() as u32;
-        let last = count.saturating_sub(1);
+        let (own, after) = rest.split_at(grapheme.chars().count().min(rest.len()));
+        rest = after;
         if is_nfc_quick(grapheme.chars()) == IsNormalized::Yes {
-            composed.extend(grapheme.chars().zip(place..));
-        } else {
-            composed.extend(grapheme.nfc().zip((0..).map(|offset: u32| place + offset.min(last))));
+            composed.extend(grapheme.chars().zip(own.iter().copied()));
+        } else if let Some(last) = own.last() {
+            composed.extend(grapheme.nfc().zip(own.iter().copied().chain(std::iter::repeat(*last))));
         }
-        place += count;
     }
     composed
 }

@@ -28,14 +28,15 @@ pub(super) fn sentence_starts(text: &str, atoms: &[Atom], language: &str, quotes
     let language = super::language::primary(language);
     let masked = mask(text, atoms, quotes);
     let segmenter = sentencex::language_factory(&language);
-    let mut starts = windowed(&masked, |window| {
+    let starts = windowed(&masked, |window| {
         let boundaries = segmenter.get_sentence_boundaries(window);
         boundaries.iter().map(|boundary| boundary.start_byte).filter(|start| *start > 0).collect()
     });
-    starts.retain(|start| !is_false_start(&masked, *start, &language));
-    starts.extend(line_starts(&masked));
-    starts.sort_unstable();
-    settle(&masked, atoms, starts)
+    let mut found = gaps(&masked, starts);
+    found.retain(|gap| !is_false_end(&masked, gap, &language));
+    found.extend(gaps(&masked, line_starts(&masked)));
+    found.sort_unstable_by_key(|gap| gap.start);
+    settle(atoms, found)
 }
 
 /// The text with marks as spaces (of the same length), so that they neither look like words nor like quotes. Long runs of quotes, that
@@ -64,7 +65,29 @@ fn mask(text: &str, atoms: &[Atom], quotes: Quotes) -> String {
 }
 
 fn is_quote(c: char) -> bool {
-    matches!(c, '"' | '\'' | '`' | '«' | '»' | '‹' | '›' | '‘' | '’' | '‚' | '‛' | '“' | '”' | '„' | '‟' | '《' | '》' | '「' | '」' | '『' | '』')
+    matches!(
+        c,
+        '"' | '\''
+            | '`'
+            | '«'
+            | '»'
+            | '‹'
+            | '›'
+            | '‘'
+            | '’'
+            | '‚'
+            | '‛'
+            | '“'
+            | '”'
+            | '„'
+            | '‟'
+            | '《'
+            | '》'
+            | '「'
+            | '」'
+            | '『'
+            | '』'
+    )
 }
 
 /// Runs `segment` (text -> starts of sentences in it) over windows of `text`. Each step moves on by a quarter of a window at least, so
@@ -106,23 +129,31 @@ fn window_end(text: &str, from: usize) -> usize {
     text[near..end].rfind(char::is_whitespace).map_or(end, |space| near + space)
 }
 
-/// Sorted boundaries to the places where something begins: behind the spaces, in front of the marks. Boundaries without text on both
-/// sides are dropped, and so are those inside a mark.
-fn settle(masked: &str, atoms: &[Atom], starts: Vec<usize>) -> Vec<usize> {
-    let first_text = masked.len() - masked.trim_start().len();
-    let last_text = masked.trim_end().len();
-    let mut settled: Vec<usize> = Vec::with_capacity(starts.len());
-    let mut next_atom = 0;
+/// The white space around each of the sorted boundaries: from the end of one sentence to the begin of the next, empty where they touch.
+/// Boundaries without text on both sides are dropped, and each white space is measured once.
+fn gaps(masked: &str, starts: Vec<usize>) -> Vec<Range<usize>> {
+    let mut gaps: Vec<Range<usize>> = Vec::with_capacity(starts.len());
+    let mut measured = 0;
     for start in starts {
-        if settled.last().is_some_and(|last| start <= *last) || start <= first_text || start >= last_text {
+        if start < measured {
             continue;
         }
         let left = masked[..start].trim_end().len();
-        let mut place = start + (masked[start..].len() - masked[start..].trim_start().len());
-        while atoms.get(next_atom).is_some_and(|atom| atom.range.end <= left) {
-            next_atom += 1;
+        let right = masked.len() - masked[start..].trim_start().len();
+        measured = right.max(start + 1);
+        if left > 0 && right < masked.len() {
+            gaps.push(left..right);
         }
-        if let Some(atom) = atoms.get(next_atom) {
+    }
+    gaps
+}
+
+/// Where the sentences behind the gaps begin: at the first mark in the gap, else behind it. Boundaries inside a mark are dropped.
+fn settle(atoms: &[Atom], gaps: Vec<Range<usize>>) -> Vec<usize> {
+    let mut settled: Vec<usize> = Vec::with_capacity(gaps.len());
+    for gap in gaps {
+        let mut place = gap.end;
+        if let Some(atom) = atoms.get(atoms.partition_point(|atom| atom.range.end <= gap.start)) {
             if atom.is_mark() && atom.range.start < place {
                 place = atom.range.start;
             } else if atom.range.start < place && place < atom.range.end {
@@ -143,7 +174,8 @@ fn line_starts(text: &str) -> Vec<usize> {
     if !text.contains('\n') {
         return Vec::new();
     }
-    let lines: Vec<(usize, &str)> = text.split_inclusive('\n').scan(0, |at, line| Some((std::mem::replace(at, *at + line.len()), line))).collect();
+    let lines: Vec<(usize, &str)> =
+        text.split_inclusive('\n').scan(0, |at, line| Some((std::mem::replace(at, *at + line.len()), line))).collect();
     let length = |line: &str| line.trim().chars().count();
     let longest = lines.iter().map(|(_, line)| length(line)).max().unwrap_or(0);
     let mut starts = Vec::new();
@@ -171,19 +203,19 @@ fn is_list_item(line: &str) -> bool {
 }
 
 /// Boundaries that `sentencex` sets and a reader would not.
-fn is_false_start(text: &str, start: usize, language: &str) -> bool {
-    let left = text[..start].trim_end();
-    let right = text[start..].trim_start();
+fn is_false_end(text: &str, gap: &Range<usize>, language: &str) -> bool {
+    let (left, right) = (&text[..gap.start], &text[gap.end..]);
     let (Some(before), Some(after)) = (left.chars().next_back(), right.chars().next()) else {
         return true;
     };
-    let joined = left.len() == start && right.len() == text.len() - start;
-    if joined && inside_token(text, start, before, after) {
+    let joined = gap.is_empty();
+    if joined && inside_token(left, before, after) {
         return true;
     }
     // Sentence marks alone are the end of what came before: `« Où ? »`, `! !`.
     let alone = !right[after.len_utf8()..].starts_with(char::is_alphanumeric);
-    if matches!(after, ',' | ';' | '!' | '?' | ')' | '」' | '』' | '。' | '、' | '，') || (alone && matches!(after, '…' | '»' | '”' | '“')) {
+    if matches!(after, ',' | ';' | '!' | '?' | ')' | '」' | '』' | '。' | '、' | '，') || (alone && matches!(after, '…' | '»' | '”' | '“'))
+    {
         return true;
     }
     if matches!(before, '」' | '』') && joined && matches!(after, 'と' | 'っ' | 'な') {
@@ -193,13 +225,13 @@ fn is_false_start(text: &str, start: usize, language: &str) -> bool {
 }
 
 /// The dots of `ASP.NET` and `Example.Com`, the question marks of addresses.
-fn inside_token(text: &str, start: usize, before: char, after: char) -> bool {
+fn inside_token(left: &str, before: char, after: char) -> bool {
     if before == '.' && after.is_alphanumeric() {
-        let word_before = text[..start - 1].chars().next_back();
+        let word_before = left[..left.len() - 1].chars().next_back();
         return word_before.is_some_and(char::is_alphanumeric) && (after as u32) < 0x2E80;
     }
-    let near = text[..start].char_indices().rev().take(200).take_while(|(_, c)| !c.is_whitespace()).last();
-    near.is_some_and(|(at, _)| text[at..start].contains("://") || text[at..start].starts_with("www."))
+    let near = left.char_indices().rev().take(200).take_while(|(_, c)| !c.is_whitespace()).last();
+    near.is_some_and(|(at, _)| left[at..].contains("://") || left[at..].starts_with("www."))
 }
 
 /// `… and`, `“What?” she said`, `— Да! — сказал он`: what goes on in lower case after these goes on. After a plain full stop it does
@@ -251,8 +283,9 @@ fn after_abbreviation(left: &str, after: char, language: &str) -> bool {
 /// German writes `die 2. Auflage`, `im 19. Jahrhundert`: a number with an article or such in front is an ordinal.
 fn before_ordinal(left: &str) -> bool {
     const WORDS: &[&str] = &[
-        "am", "im", "vom", "zum", "zur", "beim", "der", "die", "das", "dem", "den", "des", "ein", "eine", "einem", "einen", "einer", "ihr", "ihre",
-        "ihren", "sein", "seine", "seinen", "mein", "meine", "meinen", "bis", "ab", "und", "jeder", "jede", "jedes", "jedem", "jeden",
+        "am", "im", "vom", "zum", "zur", "beim", "der", "die", "das", "dem", "den", "des", "ein", "eine", "einem", "einen", "einer", "ihr",
+        "ihre", "ihren", "sein", "seine", "seinen", "mein", "meine", "meinen", "bis", "ab", "und", "jeder", "jede", "jedes", "jedem",
+        "jeden",
     ];
     let left = left.trim_end();
     let at = left.char_indices().rev().take(10).take_while(|(_, c)| c.is_alphabetic()).last();
@@ -346,7 +379,8 @@ mod tests {
     #[test]
     fn list_items_and_headings_end_at_their_line() {
         assert_eq!(sentences("en", "You need\n- two eggs\n- some milk\n- a pan"), ["You need", "- two eggs", "- some milk", "- a pan"]);
-        let text = "The lighthouse\nNobody in the village could remember a winter in which the lamp had not\nbeen lit before the boats came home.";
+        let text =
+            "The lighthouse\nNobody in the village could remember a winter in which the lamp had not\nbeen lit before the boats came home.";
         assert_eq!(sentences("en", text).len(), 2);
     }
 }

@@ -291,7 +291,10 @@ fn is_line_end(c: char) -> bool {
 /// Not white space, not punctuation, not invisible.
 pub(super) fn has_sound(c: char) -> bool {
     match c as u32 {
-        0..=0xBF => c.is_alphanumeric() || matches!(c, '$' | '%' | '&' | '+' | '=' | '@' | '£' | '€' | '¥' | '§' | '°' | '²' | '³' | '¢' | '©' | '®'),
+        0..=0xBF => {
+            c.is_alphanumeric()
+                || matches!(c, '$' | '%' | '&' | '+' | '=' | '@' | '£' | '€' | '¥' | '§' | '°' | '²' | '³' | '¢' | '©' | '®')
+        }
         0x2000..=0x206F | 0x2E00..=0x2E7F | 0x3000..=0x3004 | 0x3008..=0x3020 | 0x3030 | 0x30FB => false,
         0xFE00..=0xFE6F | 0xFEFF | 0xFF01..=0xFF0F | 0xFF1A..=0xFF20 | 0xFF3B..=0xFF40 | 0xFF5B..=0xFF65 | 0xFFF0..=0xFFFF => false,
         0x60C | 0x61B..=0x61F | 0x66A..=0x66D | 0x6D4 | 0x964 | 0x965 | 0xE0000..=0xE0FFF => false,

@@ -26,7 +26,8 @@ pub struct Turn {
 
 /// The turns in order. Stretches without anything to speak are left out; their pauses are kept beside the neighbour.
 pub fn turns(text: &str) -> Vec<Turn> {
-    let mut builder = Builder { text, turns: Vec::new(), voice: None, language: None, open: None, pause_ms: 0, speaks: false, waiting_ms: 0 };
+    let mut builder =
+        Builder { text, turns: Vec::new(), voice: None, language: None, open: None, pause_ms: 0, speaks: false, waiting_ms: 0 };
     for span in parse(text) {
         match span {
             Span::Text { text, range } => {
@@ -80,8 +81,8 @@ impl Builder<'_> {
             self.waiting_ms = self.waiting_ms.saturating_add(pause_ms);
             return;
         }
-        // An escaping backslash in front of the first mark belongs to the text, or the mark would come alive.
-        let start = start - self.text[..start].len() + self.text[..start].trim_end_matches('\\').len();
+        // An escaping backslash in front of a mark belongs to the text, or the mark would come alive.
+        let start = start - usize::from(self.text[..start].ends_with('\\'));
         let part = &self.text[start..end];
         let byte_start = start + part.len() - part.trim_start().len();
         let byte_end = start + part.trim_end().len();
