@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use engine::handle::EngineHandle;
 use serde::{Deserialize, Serialize};
-use storage::jobs::{ClaimedJob, Fence};
+use storage::leases::{ClaimedJob, Fence};
 use storage::{Storage, StorageError, Tx};
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +42,7 @@ impl JobContext {
     /// not at all.
     pub(crate) async fn begin_finish(&self, result: Option<&str>) -> Result<Tx, JobError> {
         let mut tx = self.begin().await?;
-        if !storage::jobs::finish(&mut tx, self.fence(), result, self.now_ms()).await? {
+        if !storage::leases::finish(&mut tx, self.fence(), result, self.now_ms()).await? {
             return Err(JobError::Fenced);
         }
         Ok(tx)
@@ -51,7 +51,7 @@ impl JobContext {
     /// Opens a transaction in the middle of a run; refused when the lease is gone.
     pub(crate) async fn begin_fenced(&self) -> Result<Tx, JobError> {
         let mut tx = self.begin().await?;
-        if !storage::jobs::holds(&mut tx, self.fence()).await? {
+        if !storage::leases::holds(&mut tx, self.fence()).await? {
             return Err(JobError::Fenced);
         }
         Ok(tx)
@@ -74,9 +74,16 @@ impl JobContext {
     }
 }
 
-/// Proof that a run has ended in a committed transaction: only [`JobContext::commit`] makes one.
+/// Proof that a run has ended in a committed transaction: made by [`JobContext::commit`], here or in a process of the job's own.
 #[derive(Debug)]
 pub(crate) struct Committed(());
+
+impl Committed {
+    /// The process that ran the job says so.
+    pub(crate) fn by_another_process() -> Self {
+        Self(())
+    }
+}
 
 /// What the queue does next.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +94,9 @@ pub(crate) enum JobError {
     /// No other attempt can succeed.
     #[error("{0}")]
     Discard(String),
+    /// It ends every process it runs in.
+    #[error("{0}")]
+    Crashed(String),
     /// Something outside is missing (disk space, the database, an installed engine): wait for it without spending an attempt.
     #[error("waiting: {0}")]
     Wait(String),

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use storage::jobs::Fence;
+use storage::leases::Fence;
 use storage::{Rows, StorageError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -109,7 +109,7 @@ impl Leases {
 
     /// Compares what we think we hold with what the database says we hold. `before` was taken before the database was asked: a lease that
     /// was claimed since then is not in the answer and not lost.
-    fn compare(&self, before: &[Arc<Lease>], held: &[storage::jobs::HeldLease]) {
+    fn compare(&self, before: &[Arc<Lease>], held: &[storage::leases::HeldLease]) {
         for lease in before {
             match held.iter().find(|held| held.fence == lease.fence) {
                 None => lease.stop(StopReason::LeaseLost),
@@ -135,11 +135,12 @@ impl Default for LeaseConfig {
 
 /// One beat: renew, compare. Split from the loop so that a test can call it.
 pub(crate) async fn beat(rows: &Rows, leases: &Leases, config: &LeaseConfig, now_ms: i64) -> Result<(), StorageError> {
+    storage::leases::hold_session(rows, &leases.owner).await?;
     let before = leases.snapshot();
     if before.is_empty() {
         return Ok(());
     }
-    let held = storage::jobs::heartbeat(rows, &leases.owner, now_ms + config.lease_ms).await?;
+    let held = storage::leases::heartbeat(rows, &leases.owner, now_ms + config.lease_ms).await?;
     leases.compare(&before, &held);
     Ok(())
 }
@@ -157,6 +158,9 @@ pub(crate) async fn keep_alive<S>(
     S: AsyncFn(&Rows),
 {
     let mut renewed_ms = clock.now_ms();
+    if let Err(error) = storage::leases::hold_session(&rows, &leases.owner).await {
+        tracing::warn!(error = %error, "session not marked, will be repeated");
+    }
     loop {
         tokio::select! {
             () = closing.cancelled() => return,

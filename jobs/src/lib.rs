@@ -9,6 +9,7 @@ mod cancel;
 pub mod clock;
 pub mod fail_point;
 mod in_flight;
+pub mod isolate;
 mod job;
 pub mod lease;
 mod look_up;

@@ -85,7 +85,7 @@ pub(crate) async fn close_if_cancelled(tx: &mut Tx, generation_id: Uuid, now_ms:
     let Some(generation) = generations::find_in(tx, generation_id).await? else {
         return Ok(false);
     };
-    if !generation.cancel_requested || jobs::count_running(tx, generation_id).await? > 0 {
+    if !generation.cancel_requested || storage::jobs::count_running(tx, generation_id).await? > 0 {
         return Ok(false);
     }
     if !move_to(tx, generation_id, GenerationStatus::Cancelled, now_ms).await? {

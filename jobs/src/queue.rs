@@ -17,7 +17,7 @@ use apalis_core::task::builder::TaskBuilder;
 use apalis_core::task::task_id::TaskId;
 use apalis_core::worker::context::WorkerContext;
 use storage::StorageError;
-use storage::jobs::{Claim, ClaimedJob};
+use storage::leases::{Claim, ClaimedJob};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::layer::util::Identity;
@@ -172,7 +172,7 @@ async fn claim_once(queue: &'static str, shared: &Arc<WorkerShared>) -> Result<O
         lease_until_ms: now_ms + shared.config.lease.lease_ms,
         ageing_ms: shared.config.ageing_ms,
     };
-    let Some(job) = storage::jobs::claim(&shared.context.storage.rows, &claim).await? else {
+    let Some(job) = storage::leases::claim(&shared.context.storage.rows, &claim).await? else {
         return Ok(None);
     };
     fail_point::pass("claim.after_commit");

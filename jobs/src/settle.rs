@@ -2,8 +2,8 @@
 //!
 //! A run that did commit needs nothing from here. This file may not know apalis.
 
-use storage::jobs::ClaimedJob;
-use storage::{Storage, StorageError, chunks, generations, jobs};
+use storage::leases::ClaimedJob;
+use storage::{Storage, StorageError, chunks, generations, leases};
 use uuid::Uuid;
 
 use crate::backoff::backoff_ms;
@@ -15,6 +15,9 @@ use crate::view::JobFailure;
 
 /// How long a job waits when something outside is missing.
 const WAIT_MS: i64 = 5_000;
+
+pub(crate) const CODE_FAILED: &str = "chunk_failed";
+pub(crate) const CODE_CRASHED: &str = "worker_crashed";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -30,6 +33,7 @@ pub(crate) enum Verdict {
         error: String,
     },
     Discard {
+        code: &'static str,
         error: String,
     },
     Cancelled,
@@ -47,10 +51,13 @@ pub(crate) fn verdict(error: &JobError, stopped: Option<StopReason>, job: &Claim
     }
     match error {
         JobError::Fenced => Verdict::Nothing,
-        JobError::Discard(why) => Verdict::Discard { error: why.clone() },
+        JobError::Discard(why) => Verdict::Discard { code: CODE_FAILED, error: why.clone() },
+        JobError::Crashed(why) => Verdict::Discard { code: CODE_CRASHED, error: why.clone() },
         JobError::Wait(why) => Verdict::WaitUntil { run_at_ms: now_ms + WAIT_MS, error: why.clone() },
         // Nobody asked it to stop, and yet it says so: a mistake in the run, and an attempt spent.
-        JobError::Stopped | JobError::Retry(_) if job.attempt >= job.attempts_max => Verdict::Discard { error: error.to_string() },
+        JobError::Stopped | JobError::Retry(_) if job.attempt >= job.attempts_max => {
+            Verdict::Discard { code: CODE_FAILED, error: error.to_string() }
+        }
         JobError::Stopped | JobError::Retry(_) => {
             Verdict::RetryAt { run_at_ms: now_ms + backoff_ms(job.attempt, jitter), error: error.to_string() }
         }
@@ -65,11 +72,11 @@ pub(crate) async fn settle(storage: &Storage, job: &ClaimedJob, verdict: &Verdic
     }
     let held = match verdict {
         Verdict::Nothing => false,
-        Verdict::RetryAt { run_at_ms, error } => jobs::retry_at(&mut tx, job.fence, error, *run_at_ms).await?,
-        Verdict::WaitUntil { run_at_ms, error } => jobs::wait_until(&mut tx, job.fence, error, *run_at_ms).await?,
-        Verdict::Discard { error } => jobs::discard(&mut tx, job.fence, error, now_ms).await?,
-        Verdict::Cancelled => jobs::cancelled(&mut tx, job.fence, "cancelled on request", now_ms).await?,
-        Verdict::Snooze => jobs::snooze(&mut tx, job.fence).await?,
+        Verdict::RetryAt { run_at_ms, error } => leases::retry_at(&mut tx, job.fence, error, *run_at_ms).await?,
+        Verdict::WaitUntil { run_at_ms, error } => leases::wait_until(&mut tx, job.fence, error, *run_at_ms).await?,
+        Verdict::Discard { error, .. } => leases::discard(&mut tx, job.fence, error, now_ms).await?,
+        Verdict::Cancelled => leases::cancelled(&mut tx, job.fence, "cancelled on request", now_ms).await?,
+        Verdict::Snooze => leases::snooze(&mut tx, job.fence).await?,
     };
     if !held {
         return Ok(Vec::new());
@@ -77,9 +84,9 @@ pub(crate) async fn settle(storage: &Storage, job: &ClaimedJob, verdict: &Verdic
     let mut stopped = Vec::new();
     match verdict {
         Verdict::RetryAt { error, .. } => note_failed_attempt(&mut tx, job, error, true, now_ms).await?,
-        Verdict::Discard { error } => {
+        Verdict::Discard { code, error } => {
             note_failed_attempt(&mut tx, job, error, false, now_ms).await?;
-            stopped = fail_generation(&mut tx, job, error, now_ms).await?;
+            stopped = fail_generation(&mut tx, job, code, error, now_ms).await?;
         }
         _ => {}
     }
@@ -111,29 +118,31 @@ async fn note_failed_attempt(
     Ok(())
 }
 
-/// What the end of a discarded job means for its generation.
-pub(crate) async fn fail_generation(tx: &mut storage::Tx, job: &ClaimedJob, error: &str, now_ms: i64) -> Result<Vec<Uuid>, StorageError> {
-    let failure = failure_of(&job.kind, &job.payload, "chunk_failed", error);
-    let Some(generation_id) = job.generation_id else {
+/// What the end of a discarded job means for its generation; a merge that was asked for by hand fails alone.
+async fn fail_generation(tx: &mut storage::Tx, job: &ClaimedJob, code: &str, error: &str, now_ms: i64) -> Result<Vec<Uuid>, StorageError> {
+    let by_hand = matches!(JobKind::parse(&job.kind, &job.payload), Ok(JobKind::MergeChunks(merge)) if !merge.completes_generation);
+    let Some(generation_id) = job.generation_id.filter(|_| !by_hand) else {
         return Ok(Vec::new());
     };
     let Some(generation) = generations::find_in(tx, generation_id).await? else {
         return Ok(Vec::new());
     };
-    moves::failed(tx, &generation, &failure, now_ms).await
+    moves::failed(tx, &generation, &failure_of(&job.kind, &job.payload, code, error), now_ms).await
 }
 
 /// The failure as the caller sees it.
-pub(crate) fn failure_of(kind: &str, payload: &str, chunk_code: &str, error: &str) -> JobFailure {
-    match JobKind::parse(kind, payload) {
-        Ok(JobKind::SpeakChunk(chunk)) => JobFailure { code: chunk_code.into(), detail: error.into(), chunk_index: Some(chunk.index) },
-        _ => JobFailure { code: "merge_failed".into(), detail: error.into(), chunk_index: None },
-    }
+pub(crate) fn failure_of(kind: &str, payload: &str, code: &str, error: &str) -> JobFailure {
+    let chunk_index = match JobKind::parse(kind, payload) {
+        Ok(JobKind::SpeakChunk(chunk)) => Some(chunk.index),
+        _ => None,
+    };
+    let code = if chunk_index.is_none() && code == CODE_FAILED { "merge_failed" } else { code };
+    JobFailure { code: code.into(), detail: error.into(), chunk_index }
 }
 
 #[cfg(test)]
 mod tests {
-    use storage::jobs::Fence;
+    use storage::leases::Fence;
 
     use super::*;
 
@@ -168,7 +177,7 @@ mod tests {
     fn attempts_are_counted_and_waiting_costs_none() {
         let error = JobError::Retry("host died".into());
         assert_eq!(verdict(&error, None, &job(2), 10, 0.5), Verdict::RetryAt { run_at_ms: 1_010, error: "host died".into() });
-        assert_eq!(verdict(&error, None, &job(3), 10, 0.5), Verdict::Discard { error: "host died".into() });
+        assert_eq!(verdict(&error, None, &job(3), 10, 0.5), Verdict::Discard { code: CODE_FAILED, error: "host died".into() });
         let error = JobError::Wait("disk full".into());
         assert_eq!(verdict(&error, None, &job(3), 10, 0.5), Verdict::WaitUntil { run_at_ms: 5_010, error: "disk full".into() });
     }

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::in_flight::InFlight;
+use crate::isolate::Isolation;
 use crate::job::{Committed, JobContext, JobError, JobKind, QUEUE_CPU, QUEUE_IO};
 use crate::lease::{self, LeaseConfig, Leases, StopReason};
 use crate::queue::{JobBackend, Leased};
@@ -31,8 +32,10 @@ pub struct WorkerConfig {
     /// Merges at a time.
     pub io_slots: usize,
     pub lease: LeaseConfig,
-    /// A job that has seen so many workers die is discarded.
+    /// A job under which so many workers have died is discarded; with `isolation`, the last of these runs is in a process of its own, and
+    /// only that process' death counts against it.
     pub crashes_max: i64,
+    pub isolation: Option<Isolation>,
     /// A lane that was not served for so long counts as one priority higher.
     pub ageing_ms: i64,
     /// How long an idle worker sleeps at most.
@@ -50,12 +53,20 @@ impl WorkerConfig {
             io_slots: 2,
             lease: LeaseConfig::default(),
             crashes_max: 3,
+            isolation: None,
             ageing_ms: 60_000,
             idle_poll_ms: 1_000,
             abandon_ms: 10_000,
             temporary_folder,
             sweep: SweepConfig::default(),
         }
+    }
+}
+
+impl WorkerConfig {
+    /// After how many deaths taking back a job discards it.
+    fn crashes_before_discard(&self) -> i64 {
+        if self.isolation.is_some() { i64::MAX } else { self.crashes_max }
     }
 }
 
@@ -120,7 +131,7 @@ impl Worker {
         config: WorkerConfig,
     ) -> Result<Self, StorageError> {
         let leases = Leases::new(node_id);
-        let taken = recover::take_back_of_node(&storage, node_id, &leases.owner, config.crashes_max, clock.now_ms()).await?;
+        let taken = recover::take_back_of_node(&storage, node_id, &leases.owner, config.crashes_before_discard(), clock.now_ms()).await?;
         if taken > 0 {
             tracing::info!(jobs.taken_back = taken, "took back the jobs of a former process");
         }
@@ -183,8 +194,11 @@ async fn keep_leases(shared: Arc<WorkerShared>, closing: CancellationToken) {
     };
     let sweep = async |rows: &storage::Rows| {
         let now_ms = shared.context.clock.now_ms();
-        if let Err(error) = recover::take_back_expired(rows, shared.config.crashes_max, now_ms).await {
-            tracing::warn!(error = %error, "sweep failed, will be repeated");
+        let crashes_max = shared.config.crashes_before_discard();
+        let dead = recover::take_back_of_dead_processes(rows, &shared.leases.owner, crashes_max, now_ms).await;
+        let expired = recover::take_back_expired(rows, crashes_max, now_ms).await;
+        if let Err(error) = dead.and(expired) {
+            tracing::warn!(error = %error, "taking back lost jobs failed, will be repeated");
         }
     };
     lease::keep_alive(rows, shared.leases.clone(), shared.config.lease.clone(), clock, closing, sweep).await;
@@ -244,7 +258,7 @@ async fn run_and_settle(shared: &Arc<WorkerShared>, leased: Leased) {
     let verdict = settle::verdict(&error, leased.lease.stop_reason(), job, now_ms, rand::random());
     match &verdict {
         Verdict::Nothing => tracing::warn!(job.id = %job.fence.job_id, job.lease_no = job.fence.lease_no, "lease lost, result thrown away"),
-        Verdict::Discard { error } => {
+        Verdict::Discard { error, .. } => {
             tracing::error!(job.id = %job.fence.job_id, job.kind = %job.kind, job.attempt = job.attempt, error = %error, "job discarded");
         }
         Verdict::RetryAt { error, .. } | Verdict::WaitUntil { error, .. } => {
@@ -274,7 +288,13 @@ async fn run(shared: &Arc<WorkerShared>, leased: &Leased) -> Result<Committed, J
     // Whatever happens to this future, blocking work that watches the token ends.
     let _stop_leftovers = attempt_token.clone().drop_guard();
     let timeout_ms = kind.timeout_ms();
-    let mut attempt = tokio::spawn(async move { kind.run(&context).await });
+    let isolation = shared.config.isolation.clone().filter(|_| leased.job.crashes >= shared.config.crashes_max - 1);
+    let mut attempt = tokio::spawn(async move {
+        match isolation {
+            Some(isolation) => isolation.run(context.fence(), &context.token).await,
+            None => kind.run(&context).await,
+        }
+    });
     let ended = tokio::select! {
         ended = &mut attempt => Some(ended),
         () = clock.sleep(timeout_ms) => None,

@@ -8,7 +8,7 @@ use engine::scripted::{Act, Script};
 use jobs::submission::{Source, SubmitError};
 use jobs::view::CancelOutcome;
 use storage::BlobKey;
-use storage::jobs::{Claim, Lost};
+use storage::leases::{Claim, Lost};
 
 on_both! {
     chunks_are_spoken_once_then_merged,
@@ -151,7 +151,7 @@ async fn a_stop_puts_running_jobs_back_without_spending_an_attempt(database: Dat
     assert_eq!(storage::jobs::count_running(&mut tx, id).await.unwrap(), 0);
     drop(tx);
     let claim = Claim { queue: "cpu", lease_owner: "test/1", now_ms: i64::MAX / 4, lease_until_ms: i64::MAX / 2, ageing_ms: 60_000 };
-    let job = storage::jobs::claim(&bed.storage.rows, &claim).await.unwrap().unwrap();
+    let job = storage::leases::claim(&bed.storage.rows, &claim).await.unwrap().unwrap();
     assert_eq!((job.attempt, job.crashes), (1, 0), "this claim is the first attempt that counts");
 }
 
@@ -160,17 +160,17 @@ async fn jobs_of_a_dead_process_of_this_node_are_taken_back_at_the_start(databas
     let id = bed.submit(&["One.", "Two."]).await;
     let former = format!("{}/former", bed.node_id);
     let claim = Claim { queue: "cpu", lease_owner: &former, now_ms: i64::MAX / 4, lease_until_ms: i64::MAX / 2, ageing_ms: 60_000 };
-    let lost = storage::jobs::claim(&bed.storage.rows, &claim).await.unwrap().unwrap();
+    let lost = storage::leases::claim(&bed.storage.rows, &claim).await.unwrap().unwrap();
     let other = Claim { lease_owner: "node-b/1", ..claim };
-    let theirs = storage::jobs::claim(&bed.storage.rows, &other).await.unwrap().unwrap();
+    let theirs = storage::leases::claim(&bed.storage.rows, &other).await.unwrap().unwrap();
     let worker = bed.start().await;
     bed.until(|| bed.engine.calls() >= 1).await;
     bed.told_of("chunk.ready").await;
     let mut tx = bed.storage.rows.begin().await.unwrap();
-    assert!(!storage::jobs::holds(&mut tx, lost.fence).await.unwrap(), "the former process must not be able to commit");
-    assert!(storage::jobs::holds(&mut tx, theirs.fence).await.unwrap(), "another node's lease is its own");
+    assert!(!storage::leases::holds(&mut tx, lost.fence).await.unwrap(), "the former process must not be able to commit");
+    assert!(storage::leases::holds(&mut tx, theirs.fence).await.unwrap(), "another node's lease is its own");
     // Now that node falls silent.
-    let taken = storage::jobs::take_back(&mut tx, Lost::Expired { now_ms: i64::MAX / 2 + 1 }, 3, 0).await.unwrap();
+    let taken = storage::leases::take_back(&mut tx, Lost::Expired { now_ms: i64::MAX / 2 + 1 }, 3, 0).await.unwrap();
     assert_eq!(taken.len(), 1);
     tx.commit().await.unwrap();
     assert_eq!(bed.end_of(id).await.status, "completed");
@@ -183,14 +183,14 @@ async fn the_third_dead_worker_is_the_last(database: Database) {
     for round in 1..=3 {
         let owner = format!("{}/{round}", bed.node_id);
         let claim = Claim { queue: "cpu", lease_owner: &owner, now_ms: i64::MAX / 4, lease_until_ms: i64::MAX / 2, ageing_ms: 60_000 };
-        storage::jobs::claim(&bed.storage.rows, &claim).await.unwrap().unwrap();
+        storage::leases::claim(&bed.storage.rows, &claim).await.unwrap().unwrap();
         // A start of the node takes it back.
         let worker = bed.start_with(jobs::worker::WorkerConfig { cpu_slots: 1, ..bed.worker_config() });
         if round < 3 {
             // Stopped before it can claim: only the take-back matters here.
             let mut tx = bed.storage.rows.begin().await.unwrap();
             let lost = Lost::OfNode { node_id: &bed.node_id, except_owner: "" };
-            assert_eq!(storage::jobs::take_back(&mut tx, lost, 3, 0).await.unwrap()[0].crashes, round);
+            assert_eq!(storage::leases::take_back(&mut tx, lost, 3, 0).await.unwrap()[0].crashes, round);
             tx.commit().await.unwrap();
             drop(worker);
             continue;

@@ -142,8 +142,8 @@ async fn a_run_that_lost_its_lease_changes_nothing(database: Database) {
     bed.calls_reach(1).await;
     // Somebody takes the job away in the middle of the run, as after a SIGSTOP of ours.
     let mut tx = bed.storage.rows.begin().await.unwrap();
-    let lost = storage::jobs::Lost::Expired { now_ms: i64::MAX };
-    assert_eq!(storage::jobs::take_back(&mut tx, lost, 9, 0).await.unwrap().len(), 1);
+    let lost = storage::leases::Lost::Expired { now_ms: i64::MAX };
+    assert_eq!(storage::leases::take_back(&mut tx, lost, 9, 0).await.unwrap().len(), 1);
     tx.commit().await.unwrap();
     let job = bed.end_of(id).await;
     assert_eq!((job.status.as_str(), job.chunks_done), ("completed", 1));

@@ -6,7 +6,7 @@ mod bed;
 
 use bed::{Bed, Database, OWNER, script, submission};
 use engine::scripted::Script;
-use storage::jobs::{Claim, ClaimedJob};
+use storage::leases::{Claim, ClaimedJob};
 
 on_both! {
     keys_take_turns,
@@ -21,7 +21,7 @@ on_both! {
 async fn claim(bed: &Bed, minutes: i64) -> Option<ClaimedJob> {
     let now_ms = jobs::clock::Clock::now_ms(&jobs::clock::SystemClock) + minutes * 60_000;
     let claim = Claim { queue: "cpu", lease_owner: "test/1", now_ms, lease_until_ms: now_ms + 30_000, ageing_ms: 60_000 };
-    storage::jobs::claim(&bed.storage.rows, &claim).await.unwrap()
+    storage::leases::claim(&bed.storage.rows, &claim).await.unwrap()
 }
 
 async fn owners_of_next(bed: &Bed, count: usize) -> Vec<String> {
@@ -113,7 +113,7 @@ async fn a_hundred_thousand_waiting_jobs_do_not_slow_the_claim(database: Databas
         assert!(seen.insert(claim(&bed, 0).await.unwrap().fence.job_id), "claimed twice");
     }
     if database == Database::Sqlite {
-        let plan = storage::jobs::claim_plan(bed.storage.rows.read()).await.unwrap().join("\n");
+        let plan = storage::leases::claim_plan(bed.storage.rows.read()).await.unwrap().join("\n");
         assert!(plan.contains("jobs_ready"), "{plan}");
         assert!(!plan.contains("SCAN h") && !plan.contains("SCAN j"), "{plan}");
     }

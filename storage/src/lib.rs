@@ -15,6 +15,7 @@ pub mod filesystem;
 pub mod generations;
 pub mod idempotency;
 pub mod jobs;
+pub mod leases;
 pub mod renders;
 pub mod retention;
 pub mod rows;
