@@ -4,6 +4,7 @@
 //! name, async, jobs or voices; the caller brings the bytes and decides where they go.
 
 pub mod blocks;
+mod envelope;
 pub mod limiter;
 pub mod loudness;
 pub mod measure;

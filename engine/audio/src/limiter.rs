@@ -4,7 +4,7 @@
 //! asks for, let go slowly and smoothed by two moving averages that together are as long as the look-ahead, so that the gain at a
 //! peak is never above what the peak allows. It may not know loudness; and where nothing is too loud every sample passes unchanged.
 
-use std::collections::VecDeque;
+use crate::envelope::{EnvelopeConfig, GainEnvelope, UNITY};
 
 /// What the limiter holds and how.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,12 +31,8 @@ impl LimiterConfig {
 /// Frames on each side of a point between two samples that the interpolation looks at.
 const HALF_TAPS: usize = 12;
 const TAPS: usize = 2 * HALF_TAPS;
-/// Gains are integers of this many parts: sums of integers stay exact however long the stream is.
-const UNITY: u64 = 1 << 30;
 /// Frames whose gains are computed together.
 const BLOCK_FRAMES: usize = 1024;
-/// So near to one (a millionth) the release has ended.
-const NEARLY_UNITY: f64 = 1024.0;
 /// Longest look-ahead in frames (50 ms at 192 kHz).
 const MAX_LOOK_AHEAD: usize = 9_600;
 
@@ -45,7 +41,6 @@ const MAX_LOOK_AHEAD: usize = 9_600;
 pub struct Limiter {
     channels: usize,
     ceiling: f32,
-    release: f64,
     filters: [[f32; TAPS]; 3],
     /// The samples that wait for their gain, interleaved, from `sent` on.
     frames: Vec<f32>,
@@ -59,11 +54,7 @@ pub struct Limiter {
     alert: usize,
     /// Highest peak between the previous two frames that the interpolation has seen.
     last_peak: f32,
-    minimum: SlidingMinimum,
-    /// Gain after release, in parts of one.
-    released: f64,
-    first: MovingSum,
-    second: MovingSum,
+    envelope: GainEnvelope,
     /// Gains still to come that belong to no frame: at the start, the distance from the newest input to the gain that is known.
     delay: usize,
     /// Of the block at hand.
@@ -77,9 +68,6 @@ impl Limiter {
         let frames = |ms: f64| (rate * ms / 1000.0).round();
         let look_ahead = (frames(config.look_ahead_ms.max(0.5)) as usize).clamp(2, MAX_LOOK_AHEAD);
         let channels = usize::from(config.channels.max(1));
-        // Two averages of A and B frames reach over A + B - 1.
-        let first = look_ahead / 2 + 1;
-        let second = look_ahead - look_ahead / 2;
         let ceiling = 10f64.powf(config.ceiling_db.min(0.0) / 20.0) as f32;
         let filters = interpolators();
         // An interpolated value is at most the largest sample times the sum of the taps' magnitudes.
@@ -87,7 +75,6 @@ impl Limiter {
         Self {
             channels,
             ceiling,
-            release: 1.0 - (-1.0 / frames(config.release_ms.max(1.0)).max(1.0)).exp(),
             filters,
             frames: Vec::new(),
             sent: 0,
@@ -96,10 +83,7 @@ impl Limiter {
             harmless: ceiling / most * 0.999,
             alert: 0,
             last_peak: 0.0,
-            minimum: SlidingMinimum::new(look_ahead),
-            released: UNITY as f64,
-            first: MovingSum::new(first),
-            second: MovingSum::new(second),
+            envelope: GainEnvelope::new(EnvelopeConfig { look_ahead, hold: 0, release: frames(config.release_ms.max(1.0)) }),
             delay: HALF_TAPS + look_ahead - 1,
             gains: Vec::new(),
         }
@@ -148,25 +132,13 @@ impl Limiter {
 
     /// Makes of the gains wanted the gains given, and sends out the frames they belong to.
     fn send(&mut self, out: &mut Vec<f32>) {
-        for gain in &mut self.gains {
-            let least = self.minimum.push(*gain) as f64;
-            self.released = least.min(self.released + (UNITY as f64 - self.released) * self.release);
-            if UNITY as f64 - self.released < NEARLY_UNITY {
-                self.released = UNITY as f64;
-            }
-            // Rounded down, so that the mean stays at or under what the peak allows.
-            *gain = self.released as u64;
-        }
-        self.first.run(&mut self.gains);
-        self.second.run(&mut self.gains);
+        self.envelope.run(&mut self.gains);
         // The first gains belong to a time before the beginning, the last wait for no frame.
         let early = self.delay.min(self.gains.len());
         self.delay -= early;
-        let full = UNITY * (self.first.values.len() * self.second.values.len()) as u64;
-        let scale = 1.0 / full as f64;
         let frames = self.frames[self.sent..].chunks_exact(self.channels);
         for (frame, &gain) in frames.zip(&self.gains[early..]) {
-            let gain = if gain == full { 1.0 } else { (gain as f64 * scale) as f32 };
+            let gain = self.envelope.gain(gain);
             out.extend(frame.iter().map(|s| s * gain));
             self.sent += self.channels;
         }
@@ -232,57 +204,4 @@ fn interpolators() -> [[f32; TAPS]; 3] {
         }
     }
     filters
-}
-
-/// The least of the last `len` values, none of which is above UNITY, each push in constant time on average: a value that a later,
-/// smaller one hides is dropped, and UNITY itself need not be kept.
-#[derive(Debug)]
-struct SlidingMinimum {
-    len: u64,
-    pushed: u64,
-    candidates: VecDeque<(u64, u64)>,
-}
-
-impl SlidingMinimum {
-    fn new(len: usize) -> Self {
-        Self { len: len as u64, pushed: 0, candidates: VecDeque::new() }
-    }
-
-    fn push(&mut self, value: u64) -> u64 {
-        self.pushed += 1;
-        if value < UNITY {
-            while self.candidates.back().is_some_and(|&(_, last)| last >= value) {
-                self.candidates.pop_back();
-            }
-            self.candidates.push_back((self.pushed, value));
-        }
-        while self.candidates.front().is_some_and(|&(at, _)| at + self.len <= self.pushed) {
-            self.candidates.pop_front();
-        }
-        self.candidates.front().map_or(UNITY, |&(_, least)| least)
-    }
-}
-
-/// The sum of the last `len` values. It starts at zero; the first gain is used only after both sums have filled.
-#[derive(Debug)]
-struct MovingSum {
-    values: Vec<u64>,
-    at: usize,
-    sum: u64,
-}
-
-impl MovingSum {
-    fn new(len: usize) -> Self {
-        Self { values: vec![0; len], at: 0, sum: 0 }
-    }
-
-    /// Replaces each value by the sum up to it.
-    fn run(&mut self, values: &mut [u64]) {
-        for value in values {
-            self.sum += *value;
-            self.sum -= std::mem::replace(&mut self.values[self.at], *value);
-            self.at = if self.at + 1 == self.values.len() { 0 } else { self.at + 1 };
-            *value = self.sum;
-        }
-    }
 }
