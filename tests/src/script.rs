@@ -4,15 +4,15 @@ use serde_json::{Value, json};
 
 /// Speaks everything, at once.
 pub fn at_once() -> Value {
-    json!({"ms_per_char": 10, "steps": 1})
+    json!({"ms_per_char": 40, "steps": 1})
 }
 
 /// Speaks everything and takes `ms` for each chunk.
 pub fn slow(ms: u32) -> Value {
-    json!({"ms_per_char": 10, "steps": 1, "rules": [{"needle": "", "act": {"slow": {"ms_per_step": ms}}}]})
+    json!({"ms_per_char": 40, "steps": 1, "rules": [{"needle": "", "act": {"slow": {"ms_per_step": ms}}}]})
 }
 
 /// Works on the first chunk until it is stopped.
 pub fn never() -> Value {
-    json!({"ms_per_char": 10, "steps": 1, "rules": [{"needle": "", "act": "stall"}]})
+    json!({"ms_per_char": 40, "steps": 1, "rules": [{"needle": "", "act": "stall"}]})
 }

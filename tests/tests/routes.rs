@@ -12,7 +12,47 @@ use tests::{Answer, Client, Socket, TestServer, script};
 const DOCUMENTATION: &str = include_str!("../fixtures/clonyvoice-api.md");
 
 /// Rows of later steps: they must answer as unknown routes, so that nobody takes a stub for a feature.
-const NOT_YET: [&str; 0] = [];
+const NOT_YET: [&str; 39] = [
+    "PUT /api/voices/{id}",
+    "DELETE /api/voices/{id}",
+    "GET /api/categories",
+    "POST /api/categories",
+    "DELETE /api/categories",
+    "GET /api/favorites",
+    "POST /api/favorites/{id}",
+    "POST /api/voices/export",
+    "POST /api/voices/import/preview",
+    "POST /api/voices/import",
+    "POST /api/generate/regenerate-chunk",
+    "POST /api/clone/create-clips",
+    "POST /api/clone/create",
+    "POST /api/clone/create-multi",
+    "POST /api/clone/cancel",
+    "POST /api/design/create",
+    "POST /api/design/cancel",
+    "POST /api/voices/{id}/generate-preview",
+    "POST /api/transcribe",
+    "POST /api/translate",
+    "POST /api/audio-duration",
+    "POST /api/download-video",
+    "GET /api/timeline/{task_id}",
+    "POST /api/timeline/{task_id}/layout",
+    "POST /api/timeline/{task_id}/import-track",
+    "POST /api/timeline/{task_id}/import-video",
+    "POST /api/generate/merge-timeline",
+    "DELETE /api/generations/{id}",
+    "GET /api/montages",
+    "POST /api/montages",
+    "GET /api/montages/{id}",
+    "DELETE /api/montages/{id}",
+    "GET /api/system/stats",
+    "GET /api/system/gpu",
+    "GET /api/system/info",
+    "POST /api/api-keys",
+    "GET /api/api-keys",
+    "DELETE /api/api-keys/{key_id}",
+    "POST /api/api-keys/{key_id}/revoke",
+];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Row {
@@ -54,7 +94,7 @@ async fn ask(client: &Client, row: &Row) -> Answer {
 #[test]
 fn the_documentation_is_read_whole() {
     let rows = documented();
-    assert_eq!(rows.len(), 57);
+    assert_eq!(rows.len(), 56);
     assert!(rows.iter().all(|row| SCOPES.contains(&row.scope)), "{rows:?}");
     for name in NOT_YET {
         assert!(rows.iter().any(|row| row.name() == name), "{name} is no documented row");

@@ -73,11 +73,15 @@ async fn they_follow_the_merged_file() {
         );
         before = cue.end_ms;
     }
-    // Each chunk's first cue begins where the chunk does, and its last ends before the pause.
-    for (chunk, sentence) in merged["chunks"].as_array().unwrap().iter().zip(sentences) {
-        let (start, end) = (chunk["start_ms"].as_i64().unwrap(), chunk["end_ms"].as_i64().unwrap());
-        let within: Vec<_> = srt.iter().filter(|cue| cue.start_ms >= start && cue.end_ms <= end).collect();
+    // A cue begins while its words are heard; it may stay through the pause behind them, but not into what comes next.
+    let chunks = merged["chunks"].as_array().unwrap();
+    assert_eq!(chunks.len(), sentences.len());
+    for (place, sentence) in sentences.into_iter().enumerate() {
+        let start = chunks[place]["start_ms"].as_i64().unwrap();
+        let end = chunks[place]["end_ms"].as_i64().unwrap();
+        let next = chunks.get(place + 1).map_or(duration_ms, |chunk| chunk["start_ms"].as_i64().unwrap());
+        let within: Vec<_> = srt.iter().filter(|cue| (start..end).contains(&cue.start_ms) && cue.end_ms <= next).collect();
         let told = within.iter().map(|cue| cue.text.as_str()).collect::<Vec<_>>().join(" ");
-        assert_eq!(words(&told), words(sentence), "{start} to {end}");
+        assert_eq!(words(&told), words(sentence), "{start} to {end}, next at {next}");
     }
 }
