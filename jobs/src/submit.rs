@@ -33,13 +33,19 @@ impl Jobs {
         let rows = plan::rows_of(&plan, &self.engine.capabilities()).map_err(StorageError::from)?;
         let run_at_ms = submission.not_before_ms.unwrap_or(now_ms);
         let jobs = jobs_of(&generation, rows.len() as u32, run_at_ms)?;
-        let mut tx = self.storage.rows.begin().await?;
-        accept(&mut tx, &generation, &rows, &jobs, now_ms).await?;
-        if let Some(key) = &submission.idempotency {
-            idempotency::note_job(&mut tx, key, generation.id).await?;
-        }
-        fail_point::pass("accept.before_commit");
-        tx.commit().await?;
+        let idempotency = submission.idempotency.clone();
+        let accepted = generation.clone();
+        let commit = self.storage.rows.commit_in_group(move |tx| {
+            Box::pin(async move {
+                accept(tx, &accepted, &rows, &jobs, now_ms).await?;
+                if let Some(key) = &idempotency {
+                    idempotency::note_job(tx, key, accepted.id).await?;
+                }
+                fail_point::pass("accept.before_commit");
+                Ok(())
+            })
+        });
+        commit.await?;
         fail_point::pass("accept.after_commit");
         self.view_of_generation(&generation).await.map_err(SubmitError::from)
     }

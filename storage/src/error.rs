@@ -2,7 +2,7 @@
 
 use std::io;
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StorageError {
     /// Another writer holds the database, or two transactions collided: the same call may succeed at once or soon.
     #[error("database busy: {0}")]

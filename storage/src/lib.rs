@@ -13,6 +13,7 @@ pub mod error;
 pub mod events;
 pub mod filesystem;
 pub mod generations;
+mod group_commit;
 pub mod idempotency;
 pub mod jobs;
 pub mod leases;

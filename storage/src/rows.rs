@@ -9,9 +9,10 @@ use std::time::Duration;
 use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row, SqlSafeStr};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::StorageError;
+use crate::group_commit::{self, Command};
 use crate::signals::{CHANNEL, Changed, Signals};
 
 /// SQLite before this one can corrupt a database in WAL mode.
@@ -70,6 +71,8 @@ pub struct Rows {
     dialect: Dialect,
     database_url: Arc<str>,
     signals: Arc<Signals>,
+    /// `None` for the writer itself, which ends when all others are gone.
+    commands: Option<mpsc::Sender<Command>>,
 }
 
 impl Rows {
@@ -86,7 +89,10 @@ impl Rows {
         migrator()?.run(&writer).await.map_err(|error| StorageError::Internal(format!("migrate: {error}")))?;
         let readers = connect(config, dialect, config.readers_max).await?;
         let database_url = config.database_url.as_str().into();
-        Ok(Self { writer, readers, dialect, database_url, signals: Signals::new() })
+        let rows = Self { writer, readers, dialect, database_url, signals: Signals::new(), commands: None };
+        let (commands, waiting) = mpsc::channel(group_commit::QUEUE_MAX);
+        tokio::spawn(group_commit::write_batches(rows.clone(), waiting));
+        Ok(Self { commands: Some(commands), ..rows })
     }
 
     /// A second handle with connections of its own (for a runtime of its own), sharing the signals.
@@ -113,6 +119,10 @@ impl Rows {
 
     pub(crate) fn database_url(&self) -> &str {
         &self.database_url
+    }
+
+    pub(crate) fn commands(&self) -> Option<&mpsc::Sender<Command>> {
+        self.commands.as_ref()
     }
 
     pub(crate) fn signals(&self) -> &Signals {
