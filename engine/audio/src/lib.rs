@@ -9,6 +9,7 @@ pub mod limiter;
 pub mod loudness;
 pub mod measure;
 pub mod merge;
+pub mod mix;
 pub mod peaks;
 pub mod resample;
 pub mod silence;
