@@ -76,7 +76,8 @@ fn disk(dir: &Path) -> Finding {
         return Finding { name: "disk", state: State::Good, detail: "its free space can't be told".into(), command: None };
     };
     let state = if free_mb >= FREE_MB_MIN { State::Good } else { State::Broken };
-    let command = (state == State::Broken).then(|| format!("df -h {}   # free at least {FREE_MB_MIN} MB, or use --data-dir", dir.display()));
+    let command =
+        (state == State::Broken).then(|| format!("df -h {}   # free at least {FREE_MB_MIN} MB, or use --data-dir", dir.display()));
     Finding { name: "disk", state, detail: format!("{free_mb} MB free"), command }
 }
 
@@ -96,7 +97,9 @@ async fn database(dir: &Path) -> Finding {
     let checked = rows.quick_check().await;
     rows.close().await;
     match checked {
-        Ok(wrong) if wrong.is_empty() => Finding { name: "database", state: State::Good, detail: "checked, nothing wrong".into(), command: None },
+        Ok(wrong) if wrong.is_empty() => {
+            Finding { name: "database", state: State::Good, detail: "checked, nothing wrong".into(), command: None }
+        }
         Ok(wrong) => broken(wrong.join("; ")),
         Err(error) => broken(error.to_string()),
     }

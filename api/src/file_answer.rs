@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use salvo::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
-    IF_NONE_MATCH, IF_RANGE, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
+    HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE,
 };
 use salvo::http::{Method, StatusCode};
 use salvo::oapi::{self, Components, EndpointOutRegister, KnownFormat, Object, Operation, RefOr, Schema, SchemaFormat, schema::BasicType};

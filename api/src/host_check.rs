@@ -93,10 +93,29 @@ mod tests {
     #[test]
     fn loopback_names_and_configured_ones() {
         let policy = policy("127.0.0.1:8765");
-        for good in ["localhost:8765", "LOCALHOST", "127.0.0.1:1", "127.8.8.8", "[::1]:8765", "::1", "voice.example:443", "a.localhost", "localhost."] {
+        for good in [
+            "localhost:8765",
+            "LOCALHOST",
+            "127.0.0.1:1",
+            "127.8.8.8",
+            "[::1]:8765",
+            "::1",
+            "voice.example:443",
+            "a.localhost",
+            "localhost.",
+        ] {
             assert!(policy.answers_to(good), "{good}");
         }
-        for bad in ["evil.example", "evil.example:8765", "localhost.evil.example", "127.0.0.1.nip.io", "", "192.168.1.5:8765", "[::2]", "127.0.0.1@evil.example"] {
+        for bad in [
+            "evil.example",
+            "evil.example:8765",
+            "localhost.evil.example",
+            "127.0.0.1.nip.io",
+            "",
+            "192.168.1.5:8765",
+            "[::2]",
+            "127.0.0.1@evil.example",
+        ] {
             assert!(!policy.answers_to(bad), "{bad}");
         }
     }
@@ -113,7 +132,9 @@ mod tests {
         let policy = policy("127.0.0.1:8765");
         assert!(policy.allows_origin("http://127.0.0.1:8765", "127.0.0.1:8765"));
         assert!(policy.allows_origin("https://app.example", "127.0.0.1:8765"));
-        for bad in ["http://127.0.0.1:3000", "null", "", "https://evil.example", "http://evil.example/127.0.0.1:8765", "file://127.0.0.1:8765"] {
+        for bad in
+            ["http://127.0.0.1:3000", "null", "", "https://evil.example", "http://evil.example/127.0.0.1:8765", "file://127.0.0.1:8765"]
+        {
             assert!(!policy.allows_origin(bad, "127.0.0.1:8765"), "{bad}");
         }
     }

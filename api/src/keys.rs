@@ -48,7 +48,8 @@ impl Key {
 
     /// Accepts exactly what [`Key::from_random`] makes.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        let well_formed = text.len() == KEY_CHARS && text.starts_with(PREFIX) && text[PREFIX.len()..].bytes().all(|b| b.is_ascii_alphanumeric());
+        let well_formed =
+            text.len() == KEY_CHARS && text.starts_with(PREFIX) && text[PREFIX.len()..].bytes().all(|b| b.is_ascii_alphanumeric());
         if !well_formed {
             return Err(Malformed);
         }

@@ -72,7 +72,9 @@ async fn keys(command: Keys, config: &Config) -> ExitCode {
             let new = NewKey { name, scopes, limits, expires_in_days };
             create_key::create(&rows, &new, &clock).await.map(|key| println!("{}", key.reveal()))
         }
-        Keys::List => create_key::list(&rows, &clock).await.map(|lines| lines.iter().for_each(|line| println!("{line}"))).map_err(Into::into),
+        Keys::List => {
+            create_key::list(&rows, &clock).await.map(|lines| lines.iter().for_each(|line| println!("{line}"))).map_err(Into::into)
+        }
         Keys::Revoke { id } => create_key::revoke(&rows, &id, &clock).await.map(|()| eprintln!("revoked")),
     };
     rows.close().await;

@@ -238,8 +238,8 @@ impl From<StorageError> for Problem {
 impl Scribe for Problem {
     fn render(self, res: &mut Response) {
         let status = self.code.status();
-        if status.is_server_error() {
-            let cause = self.cause.as_deref().unwrap_or(&self.detail);
+        // Without a cause it is no failure of ours: starting, full, not installed.
+        if let Some(cause) = self.cause.as_deref().filter(|_| status.is_server_error()) {
             tracing::error!(problem.code = %self.code, problem.cause = cause, request.id = request_id::of_answer(res), "request failed");
         }
         if let Some(seconds) = self.retry_after_s {

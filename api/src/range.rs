@@ -73,9 +73,8 @@ fn number(text: &str) -> Result<u64, NotARange> {
 
 /// Whether `If-None-Match` names this entity: then 304. Weak comparison.
 pub fn already_has(if_none_match: Option<&str>, etag: &str) -> bool {
-    if_none_match.is_some_and(|header| {
-        header.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
-    })
+    if_none_match
+        .is_some_and(|header| header.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag))
 }
 
 /// Whether a `Range` still applies: without `If-Range` always; with it only for the very same entity. A date never matches: our entities have

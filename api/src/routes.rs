@@ -14,7 +14,6 @@ use crate::endpoints::{chunk_audio, docs, events, generate, generations, health,
 use crate::gate::{Access, BodyKind, Gate};
 use crate::host_check::HostPolicy;
 use crate::limits::Weight;
-use crate::openapi;
 use crate::problem::ProblemCatcher;
 use crate::request_id::RequestId;
 use crate::scopes::Scope;
@@ -46,7 +45,9 @@ fn route<H: Handler>(method: Method, path: &'static str, access: Access, handler
 }
 
 fn at(method: &Method, path: &str) -> Router {
-    Router::with_path(path.trim_start_matches('/')).filter(filters::MethodFilter(method.clone()))
+    let path = path.trim_start_matches('/');
+    let router = if path.is_empty() { Router::new() } else { Router::with_path(path) };
+    router.filter(filters::MethodFilter(method.clone()))
 }
 
 impl Route {
@@ -128,9 +129,8 @@ pub fn table() -> Vec<Route> {
 /// The whole front door.
 pub fn service(app: App) -> Service {
     let table = table();
-    let document = openapi::document(&table);
     let hosts = HostPolicy::new(&app.config);
-    let mut router = Router::new().hoop(affix_state::inject(app).inject(docs::Document::new(&document)));
+    let mut router = Router::new().hoop(affix_state::inject(app).inject(docs::Document::default()));
     for route in table {
         // What can be got can be asked for its headers alone.
         if route.method == Method::GET {
@@ -140,5 +140,10 @@ pub fn service(app: App) -> Service {
         }
         router = router.push(route.endpoint.hoop(route.gate));
     }
-    Service::new(router).hoop(RequestId).hoop(DrainBody).hoop(CatchPanic::new()).hoop(hosts).catcher(Catcher::default().hoop(ProblemCatcher))
+    Service::new(router)
+        .hoop(RequestId)
+        .hoop(DrainBody)
+        .hoop(CatchPanic::new())
+        .hoop(hosts)
+        .catcher(Catcher::default().hoop(ProblemCatcher))
 }

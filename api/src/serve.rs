@@ -126,11 +126,8 @@ async fn start_engine(config: &Config, folder: &DataFolder) -> Result<EngineHand
 
 fn jobs_config(config: &Config) -> JobsConfig {
     let defaults = JobsConfig::default();
-    let limits = PlanLimits {
-        text_chars_max: config.text_chars_max as usize,
-        chunks_max: config.chunks_max as usize,
-        ..defaults.limits.clone()
-    };
+    let limits =
+        PlanLimits { text_chars_max: config.text_chars_max as usize, chunks_max: config.chunks_max as usize, ..defaults.limits.clone() };
     let slots = speech::workers(config) as i64;
     JobsConfig { limits, open_generations_max: i64::from(config.queue_depth_max), slots, ..defaults }
 }

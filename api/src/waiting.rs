@@ -88,7 +88,8 @@ fn trace_of(headers: &HeaderMap) -> TraceContext {
 /// `version-trace-span-flags`, each in lower-case hex, ids not all zero (W3C Trace Context, section 3.2).
 fn is_traceparent(value: &str) -> bool {
     let parts: Vec<&str> = value.split('-').collect();
-    let hex = |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    let hex =
+        |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     let [version, trace, span, flags] = parts.as_slice() else {
         return false;
     };

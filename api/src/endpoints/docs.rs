@@ -1,7 +1,8 @@
 //! The OpenAPI document and a page that shows it. The page is one file of ours without anything from elsewhere, so it works offline.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use salvo::http::StatusCode;
 use salvo::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, LOCATION};
 use salvo::oapi::endpoint;
@@ -10,25 +11,27 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::problem::Problem;
+use crate::{openapi, routes};
 
 const PAGE: &str = include_str!("docs.html");
 
-/// The document, made once at the start.
-#[derive(Debug, Clone)]
-pub struct Document(Arc<str>);
+/// The document, made when it is first asked for: a start has no time for it.
+#[derive(Debug, Clone, Default)]
+pub struct Document(Arc<OnceLock<Bytes>>);
 
 impl Document {
-    pub fn new(document: &Value) -> Self {
-        Self(document.to_string().into())
+    fn bytes(&self) -> Bytes {
+        self.0.get_or_init(|| openapi::document(&routes::table()).to_string().into()).clone()
     }
 }
 
 /// This document
 #[endpoint(operation_id = "openapi", responses((status_code = 200, description = "OpenAPI 3.1", body = Value, content_type = "application/json")))]
 pub async fn openapi_json(depot: &mut Depot, res: &mut Response) -> Result<(), Problem> {
-    let document = depot.get_typed::<Document>().map_err(|_| Problem::internal("the router has no document"))?;
+    let document = depot.get_typed::<Document>().map_err(|_| Problem::internal("the router has no document"))?.clone();
+    let bytes = tokio::task::spawn_blocking(move || document.bytes()).await.map_err(Problem::internal)?;
     res.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    res.body(document.0.to_string());
+    res.body(bytes);
     Ok(())
 }
 

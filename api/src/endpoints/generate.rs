@@ -19,9 +19,7 @@ use crate::problem::{Code, Problem};
 use crate::waiting::{Trace, Waiting};
 use crate::wire::chunk::PlannedChunk;
 use crate::wire::job::Job;
-use crate::wire::speech::{
-    ChunkedRequest, CloneRequest, IntoSubmission, MergeRequest, MultilangRequest, MultivoiceRequest, PresetRequest,
-};
+use crate::wire::speech::{ChunkedRequest, CloneRequest, IntoSubmission, MergeRequest, MultilangRequest, MultivoiceRequest, PresetRequest};
 
 /// Rows read at a time.
 const PAGE_ROWS: u32 = 1_000;

@@ -36,7 +36,9 @@ impl From<SubmitError> for Problem {
             SubmitError::Invalid(errors) => {
                 Self::invalid(errors.into_iter().map(|error| FieldProblem { field: error.field, message: error.message }).collect())
             }
-            SubmitError::VoiceNotFound(id) => Self::new(Code::VoiceNotFound, format!("there is no voice \"{id}\"; GET /api/voices lists them")),
+            SubmitError::VoiceNotFound(id) => {
+                Self::new(Code::VoiceNotFound, format!("there is no voice \"{id}\"; GET /api/voices lists them"))
+            }
             SubmitError::TaskNotFound(_) => not_found(Code::TaskNotFound, "task"),
             SubmitError::ChunksIncomplete(indexes) => {
                 let listed = indexes.iter().take(LISTED_MAX).map(|index| FieldProblem::new(format!("chunks[{index}]"), "is not finished"));

@@ -191,7 +191,8 @@ mod tests {
     #[test]
     fn stored_events_get_their_addresses() {
         let id = Uuid::nil();
-        let event = |kind: &str, data: Value| Event { seq: 3, owner_id: "o".into(), generation_id: Some(id), kind: kind.into(), data, at_ms: 0 };
+        let event =
+            |kind: &str, data: Value| Event { seq: 3, owner_id: "o".into(), generation_id: Some(id), kind: kind.into(), data, at_ms: 0 };
         let ready = Envelope::stored(&event("chunk.ready", json!({"index": 4, "take": 2, "chunks_done": 1, "chunks_total": 2})));
         assert_eq!(ready.data["audio_url"], format!("/api/audio/chunk/{id}/4?take=2"));
         assert_eq!(ready.seq, Some(3));

@@ -460,7 +460,8 @@ mod tests {
 
     #[test]
     fn what_is_not_there_yet_is_refused_and_not_ignored() {
-        let refused = |json: &str| parse::<MultilangRequest>(json.as_bytes()).unwrap().into_submission(TraceContext::default()).unwrap_err();
+        let refused =
+            |json: &str| parse::<MultilangRequest>(json.as_bytes()).unwrap().into_submission(TraceContext::default()).unwrap_err();
         assert_eq!(refused(r#"{"text": "a", "translate": true}"#).errors[0].field, "translate");
         assert_eq!(refused(r#"{"text": "a", "callback_url": "https://x"}"#).errors[0].field, "callback_url");
         assert_eq!(refused(r#"{"text": "a", "engine": "steam"}"#).errors[0].field, "engine");
