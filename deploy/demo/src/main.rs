@@ -65,15 +65,15 @@ async fn demo(options: Options) -> Result<(), Failure> {
     let told = tokio::select! {
         told = tell(&options, &mut server) => told,
         _ = tokio::signal::ctrl_c() => {
-            println!("\nstopped; `make demo` goes on with it");
+            show::print("\nstopped; `make demo` goes on with it");
             return server.stop().await;
         }
     };
     if told.is_ok() && !options.exit {
-        println!("\nThe server goes on until you press Ctrl-C.");
+        show::print("\nThe server goes on until you press Ctrl-C.");
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
-            end = server.ended() => println!("the server ended: {end}"),
+            end = server.ended() => show::print(&format!("the server ended: {end}")),
         }
     }
     server.stop().await?;
@@ -97,7 +97,7 @@ async fn tell(options: &Options, server: &mut Server) -> Result<(), Failure> {
     show.finish();
     unfinished::forget(&options.data_folder)?;
     save(&client, &job, Path::new("demo.wav"), Path::new("demo.srt")).await?;
-    println!("{}", show::report(&job, &show.chunks_told(), server.base(), &client, &cast::first_voice(&client.voices().await?)));
+    show::print(&show::report(&job, &show.chunks_told(), server.base(), &client, &cast::first_voice(&client.voices().await?)));
     Ok(())
 }
 
@@ -117,7 +117,7 @@ async fn submit(server: &mut Server, options: &Options) -> Result<Unfinished, Fa
     let client = Client::new(server.base(), key.clone())?;
     let voices = cast::cast(&client.voices().await?)?;
     for (part, voice) in &voices {
-        println!("  {part:<9} {}", voice.description());
+        show::print(&format!("  {part:<9} {}", voice.description()));
     }
     let parts: serde_json::Map<String, Value> = voices.iter().map(|(part, voice)| ((*part).to_owned(), json!(voice.id))).collect();
     let narrator = parts["narrator"].clone();

@@ -82,7 +82,7 @@ impl Server {
         let log = OpenOptions::new().create(true).append(true).open(&log_path)?;
         let mut command = Command::new(program()?);
         command.args(["serve", "--listen", &format!("127.0.0.1:{}", self.port), "--data-dir"]).arg(&self.data_folder);
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
         // Ctrl-C in the terminal is for the demo, which then stops the server in order.
         #[cfg(unix)]
         command.process_group(0);

@@ -2,7 +2,7 @@
 //! terminal the lines are plain.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
@@ -15,7 +15,8 @@ const PLAYERS: [(&str, &str); 4] = [("ffplay", "ffplay -autoexit -nodisp"), ("pl
 
 #[derive(Debug)]
 pub(crate) struct Show {
-    texts: BTreeMap<u64, String>,
+    /// Voice and text of each chunk.
+    lines: BTreeMap<u64, (String, String)>,
     ready: BTreeMap<u64, u64>,
     cached: u64,
     bar: Option<ProgressBar>,
@@ -34,7 +35,10 @@ impl Show {
     /// `generation`: as `GET /api/generations/{id}` tells it, with its chunks.
     pub(crate) fn new(generation: &Value) -> Self {
         let chunks = generation["chunks"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let text = |chunk: &Value| Some((chunk["index"].as_u64()?, chunk["text"].as_str()?.to_owned()));
+        let line = |chunk: &Value| {
+            let text = |name: &str| chunk[name].as_str().unwrap_or_default().to_owned();
+            Some((chunk["index"].as_u64()?, (text("voice_id"), beginning(&text("text")))))
+        };
         let total = generation["chunks_total"].as_u64().unwrap_or(chunks.len() as u64);
         let bar = std::io::stdout().is_terminal().then(|| {
             let bar = ProgressBar::new(total);
@@ -43,13 +47,13 @@ impl Show {
             }
             bar
         });
-        Self { texts: chunks.iter().filter_map(text).collect(), ready: BTreeMap::new(), cached: 0, bar, total }
+        Self { lines: chunks.iter().filter_map(line).collect(), ready: BTreeMap::new(), cached: 0, bar, total }
     }
 
     pub(crate) fn say(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.println(line),
-            None => println!("{line}"),
+            None => print(line),
         }
     }
 
@@ -66,8 +70,8 @@ impl Show {
         let (Some(index), Some(duration_ms)) = (data["index"].as_u64(), data["duration_ms"].as_u64()) else { return };
         self.ready.insert(index, duration_ms);
         self.cached += u64::from(data["cached"] == true);
-        let beginning = beginning(self.texts.get(&index).map(String::as_str).unwrap_or_default());
-        self.say(&format!("{:>4}  {:>5.1} s  {beginning}", index + 1, duration_ms as f64 / 1000.0));
+        let (voice, text) = self.lines.get(&index).cloned().unwrap_or_default();
+        self.say(&format!("{:>4}  {:>5.1} s  {voice:<8} {text}", index + 1, duration_ms as f64 / 1000.0));
         if let Some(bar) = &self.bar {
             bar.set_position(self.chunks_ready());
             bar.set_message(format!("{} of audio", clock(self.ready.values().sum())));
@@ -87,6 +91,11 @@ impl Show {
             bar.finish();
         }
     }
+}
+
+/// Where nobody reads any more there is nothing to tell, and no reason to end.
+pub(crate) fn print(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
 /// In one line, cut at a character.
