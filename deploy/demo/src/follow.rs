@@ -15,7 +15,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use crate::client::Client;
 use crate::server::Server;
 use crate::show::Show;
-use crate::{Failure, a_moment, is_final};
+use crate::{Failure, a_moment};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -63,19 +63,20 @@ pub(crate) async fn to_the_end(
                 server.kill().await?;
             }
             if matches!(event.kind.as_str(), "job.completed" | "job.failed" | "job.cancelled") {
-                return ended(client, task_id).await;
+                // Killed at the last moment: ask its successor.
+                let Ok(job) = client.get(&format!("/api/jobs/{task_id}")).await else { break };
+                return completed(job);
             }
         }
     }
 }
 
-async fn ended(client: &Client, task_id: &str) -> Result<Value, Failure> {
-    let job = client.get(&format!("/api/jobs/{task_id}")).await?;
+fn completed(job: Value) -> Result<Value, Failure> {
     if job["status"] == "completed" {
         return Ok(job);
     }
     let detail = job["error"]["detail"].as_str().unwrap_or("no reason given");
-    Err(format!("the story is {}: {detail}", if is_final(&job) { &job["status"] } else { &Value::Null }).into())
+    Err(format!("the story is {}: {detail}", job["status"].as_str().unwrap_or("unfinished")).into())
 }
 
 async fn connect(client: &Client, task_id: &str, after_seq: i64) -> Result<Socket, Failure> {

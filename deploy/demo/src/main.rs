@@ -95,8 +95,8 @@ async fn tell(options: &Options, server: &mut Server) -> Result<(), Failure> {
     show.say(&server.introduction());
     let job = follow::to_the_end(server, &client, &unfinished.task_id, options.kill_after, &mut show).await?;
     show.finish();
-    unfinished::forget(&options.data_folder)?;
     save(&client, &job, Path::new("demo.wav"), Path::new("demo.srt")).await?;
+    unfinished::forget(&options.data_folder)?;
     show::print(&show::report(&job, &show.chunks_told(), server.base(), &client, &cast::first_voice(&client.voices().await?)));
     Ok(())
 }
@@ -136,7 +136,7 @@ async fn save(client: &Client, job: &Value, wav: &Path, srt: &Path) -> Result<()
     client.download(&format!("/api/generations/{task_id}/subtitles.srt"), srt).await
 }
 
-pub(crate) fn is_final(job: &Value) -> bool {
+fn is_final(job: &Value) -> bool {
     matches!(job["status"].as_str(), Some("completed" | "failed" | "cancelled"))
 }
 
