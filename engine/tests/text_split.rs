@@ -70,7 +70,7 @@ fn troublesome() -> impl Strategy<Value = String> {
         4 => Just(" ".to_owned()),
         2 => prop::sample::select(vec![
             "[pause]", "[pause:1.5s]", "[pause:300ms]", "<break time=\"1s\"/>", "[voice:Ann B.]", "[lang:fr]", "[lang:auto]", "\\[pause]", "\\\\[pause]",
-            "[pause", "<break", "[", "]", "\\", "[[pause]]", "<", ">",
+            "[pause", "<break", "[pause\n\n]", "[voice:A\n \nB]", "[pause:", "[", "]", "\\", "[[pause]]", "<", ">",
         ]).prop_map(str::to_owned),
         3 => prop::sample::select(vec![
             "\n", "\n\n", "\r\n\r\n", "\t", "\u{A0}", "\u{2028}", "\u{2029}", "\u{200B}", "\u{FEFF}", "\u{3000}", "...", "…", "\"", "'", "“", "”", "«", "»",
@@ -274,6 +274,9 @@ fn crumbs_join_a_neighbour_of_their_paragraph() {
     let texts: Vec<&str> = pieces.iter().map(|piece| piece.text.as_str()).collect();
     assert_eq!(texts, ["Yes. No. The ferry leaves at noon. Hm.", "Oh! It has already left the harbour."]);
     assert!(pieces.iter().all(|piece| piece.paragraph_end));
+    let texts: Vec<String> =
+        split("[voice:marten] French. I have forty words of it.", &config(250, 20)).into_iter().map(|piece| piece.text).collect();
+    assert_eq!(texts, ["[voice:marten] French. I have forty words of it."], "a mark makes no sentence longer");
     let texts: Vec<String> = split(text, &config(32, 20)).into_iter().map(|piece| piece.text).collect();
     assert_eq!(texts, ["Yes. No.", "The ferry leaves at noon. Hm.", "Oh!", "It has already left the harbour."]);
 }

@@ -12,7 +12,7 @@ pub const PAUSE_DEFAULT_MS: u32 = 500;
 /// Longer pauses are cut down to this.
 pub const PAUSE_LIMIT_MS: u32 = 10_000;
 /// Brackets that close later than this are text.
-const MARK_LIMIT_BYTES: usize = 160;
+const MARK_LIMIT_CHARS: usize = 160;
 
 /// A stretch of the text; `range` is its place in bytes. `Text::text` is always `&source[range]`: an escaped mark shows up as a text
 /// span of its own, without the backslash.
@@ -119,8 +119,8 @@ fn push_text<'a>(spans: &mut Vec<Span<'a>>, source: &'a str, range: Range<usize>
     spans.push(Span::Text { text: &source[range.clone()], range });
 }
 
-/// All marks and escaped marks in order. Linear: a bracket is given up at the next bracket, at a line end or after
-/// [`MARK_LIMIT_BYTES`].
+/// All marks and escaped marks in order. Linear: a bracket is given up at the next bracket, at a control character or after
+/// [`MARK_LIMIT_CHARS`].
 pub(super) fn atoms(text: &str) -> Vec<Atom> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();
@@ -145,7 +145,7 @@ pub(super) fn atoms(text: &str) -> Vec<Atom> {
 
 /// Where the mark that opens at `start` ends, and what it is.
 fn bracket_mark(text: &str, start: usize) -> Option<(usize, AtomKind)> {
-    let inner = enclosed(text, start + 1, b'[', b']')?;
+    let inner = enclosed(text, start + 1, '[', ']')?;
     let end = start + 1 + inner.len() + 1;
     let (name, value) = match inner.split_once(':') {
         Some((name, value)) => (name.trim(), Some(value.trim())),
@@ -155,7 +155,7 @@ fn bracket_mark(text: &str, start: usize) -> Option<(usize, AtomKind)> {
     let kind = match value {
         None if is("pause") => AtomKind::Pause(PAUSE_DEFAULT_MS),
         Some(value) if is("pause") => AtomKind::Pause(duration_ms(value)?),
-        Some(value) if is("voice") && !value.is_empty() => AtomKind::Voice(value.to_owned()),
+        Some(value) if is("voice") && !value.is_empty() => AtomKind::Voice(value.split_whitespace().collect::<Vec<_>>().join(" ")),
         Some(value) if is("lang") => AtomKind::Language(canonical_tag(value)?),
         _ => return None,
     };
@@ -164,9 +164,9 @@ fn bracket_mark(text: &str, start: usize) -> Option<(usize, AtomKind)> {
 
 /// The subset of SSML that is worth having: `<break/>`, with `time` or `strength`.
 fn break_tag(text: &str, start: usize) -> Option<(usize, AtomKind)> {
-    let inner = enclosed(text, start + 1, b'<', b'>')?;
+    let inner = enclosed(text, start + 1, '<', '>')?;
     let rest = inner.get(..5).filter(|tag| tag.eq_ignore_ascii_case("break")).map(|_| &inner[5..])?;
-    if !rest.is_empty() && !rest.starts_with([' ', '\t', '/']) {
+    if !rest.is_empty() && !rest.starts_with('/') && !rest.starts_with(char::is_whitespace) {
         return None;
     }
     let mut end = start + 1 + inner.len() + 1;
@@ -235,11 +235,12 @@ fn duration_ms(value: &str) -> Option<u32> {
     Some((number * per_unit).round().min(limit_ms) as u32)
 }
 
-/// What stands between `from` and the closing byte, where nothing in it opens again or ends the line.
-fn enclosed(text: &str, from: usize, open: u8, close: u8) -> Option<&str> {
-    let bytes = &text.as_bytes()[from..];
-    let stop = bytes.iter().take(MARK_LIMIT_BYTES).position(|b| *b == close || *b == open || b.is_ascii_control())?;
-    (bytes[stop] == close).then(|| &text[from..from + stop])
+/// What stands between `from` and the closing byte, where nothing in it opens again. One white space is as good as another, line ends
+/// too: pieces have spaces for them, and must hold the same marks.
+fn enclosed(text: &str, from: usize, open: char, close: char) -> Option<&str> {
+    let ends = |c: char| c == close || c == open || (c.is_control() && !c.is_whitespace());
+    let (stop, end) = text[from..].char_indices().take(MARK_LIMIT_CHARS).find(|(_, c)| ends(*c))?;
+    (end == close).then(|| &text[from..from + stop])
 }
 
 #[cfg(test)]
@@ -257,6 +258,8 @@ mod tests {
             ("[PAUSE]", 500),
             ("[pause:1.5s]", 1_500),
             ("[pause: 1,5 s ]", 1_500),
+            ("[pause:\r\n1s\n]", 1_000),
+            ("<break\ntime=\"1s\"/>", 1_000),
             ("[pause:300ms]", 300),
             ("[pause:2]", 2_000),
             ("[pause:750]", 750),
@@ -288,7 +291,7 @@ mod tests {
             "[pause:1e9s]",
             "[pause:1.2.3s]",
             "[pause",
-            "[pause\n]",
+            "[pause\u{0}]",
             "[voice:]",
             "[lang:]",
             "[lang:not a tag]",

@@ -262,7 +262,7 @@ fn after_abbreviation(left: &str, after: char, language: &str) -> bool {
         return true;
     }
     let listed = match language {
-        "fr" => &["M", "MM", "Mme", "Mmes", "Mlle", "Mlles", "Me", "Mgr", "Dr", "Pr", "St", "Ste", "av", "J.-C"][..],
+        "fr" => &["M", "MM", "Mme", "Mmes", "Mlle", "Mlles", "Me", "Mgr", "Dr", "Pr", "St", "Ste", "av", "art", "J.-C"][..],
         "hi" | "mr" | "ne" => &["डॉ", "श्री", "प्रो", "पं", "कु", "सुश्री", "श्रीमती", "मि"][..],
         "ru" | "uk" | "be" | "bg" => &["г", "гг", "ул", "им", "тов", "проф", "акад", "св", "рис", "стр", "см", "напр"][..],
         "es" => &["Sr", "Sra", "Srta", "Dr", "Dra", "Ud", "Uds", "Prof", "Profa", "núm", "pág"][..],

@@ -24,8 +24,8 @@ pub struct SplitConfig {
     pub language: Option<String>,
     /// The longest piece, 1 to [`MAX_CHARS_LIMIT`]. Only a single mark or grapheme may be longer.
     pub max_chars: usize,
-    /// Shorter pieces are merged with a neighbour where the result fits. A Chinese, Japanese or Korean character counts as two here: it
-    /// takes about as long to say.
+    /// Shorter pieces are merged with a neighbour where the result fits. Here a Chinese, Japanese or Korean character counts as two,
+    /// since it takes about as long to say, and marks do not count.
     pub min_chars: usize,
     pub mode: Mode,
 }
@@ -97,7 +97,8 @@ struct Part {
     turn: usize,
     /// From the first to behind the last character that is spoken; `None`: marks and punctuation only.
     spoken: Option<Range<usize>>,
-    has_mark: bool,
+    /// Characters of marks.
+    mark_chars: usize,
     /// Characters of East Asian scripts.
     wide_chars: usize,
 }
@@ -108,7 +109,7 @@ impl Part {
     }
 
     fn is_crumb(&self, min_chars: usize) -> bool {
-        self.chars() + self.wide_chars < min_chars
+        self.chars() - self.mark_chars + self.wide_chars < min_chars
     }
 
     fn is_beside(&self, next: &Part) -> bool {
@@ -122,7 +123,7 @@ impl Part {
         }
         self.range.end = next.range.end;
         self.char_range.end = next.char_range.end;
-        self.has_mark |= next.has_mark;
+        self.mark_chars += next.mark_chars;
         self.wide_chars += next.wide_chars;
         self.spoken = match (self.spoken.take(), next.spoken) {
             (Some(first), Some(last)) => Some(first.start..last.end),
@@ -152,7 +153,7 @@ impl Source<'_> {
         let mut marked: Option<String> = None;
         let mut previous = fixed.map_or_else(|| guess(self.text, &[], LANGUAGE_OF_NOTHING).tag, str::to_owned);
         let mut count = CharCount { text: self.text, byte: 0, chars: 0 };
-        for (paragraph, range) in paragraphs(self.text).into_iter().enumerate() {
+        for (paragraph, range) in paragraphs(self.text, self.atoms).into_iter().enumerate() {
             for stretch in self.turns_in(&range) {
                 if let Some(change) = self.atoms.get(self.atoms.partition_point(|atom| atom.range.start < stretch.start)) {
                     turn += usize::from(change.range.start == stretch.start && is_turn(change));
@@ -175,9 +176,10 @@ impl Source<'_> {
     fn part(&self, range: Range<usize>, count: &mut CharCount<'_>, language: String, (paragraph, turn): (usize, usize)) -> Part {
         let char_range = count.at(range.start)..count.at(range.end);
         let spoken = self.spoken(&range);
-        let has_mark = self.atoms_in(&range).iter().any(Atom::is_mark);
+        let marks = self.atoms_in(&range).iter().filter(|atom| atom.is_mark());
+        let mark_chars = marks.map(|mark| self.text[mark.range.clone()].chars().count()).sum();
         let wide_chars = self.text[range.clone()].chars().filter(|c| is_wide(*c)).count();
-        Part { range, char_range, language, paragraph, turn, spoken, has_mark, wide_chars }
+        Part { range, char_range, language, paragraph, turn, spoken, mark_chars, wide_chars }
     }
 
     /// `range` cut in front of voice and language marks.
@@ -302,21 +304,24 @@ pub(super) fn has_sound(c: char) -> bool {
     }
 }
 
-/// Paragraphs, trimmed: what stands between blank lines.
-fn paragraphs(text: &str) -> Vec<Range<usize>> {
+/// Paragraphs, trimmed: what stands between blank lines. A blank line inside of a mark is none.
+fn paragraphs(text: &str, atoms: &[Atom]) -> Vec<Range<usize>> {
     let mut paragraphs = Vec::new();
     let mut open: Option<Range<usize>> = None;
     let mut at = 0;
+    let mut next_atom = 0;
     for line in text.split_inclusive(['\n', '\u{2029}']) {
         let content = line.trim();
-        if content.is_empty() {
-            paragraphs.extend(open.take());
-        } else {
+        if !content.is_empty() {
             let begin = at + (line.len() - line.trim_start().len());
             open = Some(open.map_or(begin, |open| open.start)..begin + content.len());
         }
         at += line.len();
-        if line.ends_with('\u{2029}') {
+        while atoms.get(next_atom).is_some_and(|atom| atom.range.end <= at) {
+            next_atom += 1;
+        }
+        let inside_mark = atoms.get(next_atom).is_some_and(|atom| atom.range.start < at);
+        if (content.is_empty() || line.ends_with('\u{2029}')) && !inside_mark {
             paragraphs.extend(open.take());
         }
     }
@@ -334,7 +339,7 @@ fn fold_silent(parts: Vec<Part>) -> Vec<Part> {
             let same = |other: &Part| other.paragraph == part.paragraph;
             let back_fits = folded.last().is_some_and(same);
             let forward_fits = parts.peek().is_some_and(same);
-            let back = back_fits && (!part.has_mark || !forward_fits);
+            let back = back_fits && (part.mark_chars == 0 || !forward_fits);
             if back || (parts.peek().is_none() && !folded.is_empty()) {
                 break;
             }
