@@ -15,6 +15,7 @@ use storage::Storage;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::config::Config;
 use crate::event_tail::EventTails;
@@ -34,6 +35,8 @@ pub struct AppState {
     pub clock: Arc<dyn Clock>,
     pub limits: Limits,
     pub key_use: KeyUse,
+    /// New at every start.
+    pub process: String,
     pub tails: EventTails,
     /// Fires when the server begins to stop: nobody waits for a job any longer.
     pub stopping: CancellationToken,
@@ -47,10 +50,12 @@ pub struct AppState {
 }
 
 impl App {
+    #[allow(clippy::disallowed_methods, reason = "the zero of the steady clock")]
     pub fn new(config: Config, storage: Storage, jobs: Jobs, clock: Arc<dyn Clock>) -> Self {
         Self(Arc::new(AppState {
             limits: Limits::new(config.strict_rate_limits),
             key_use: KeyUse::default(),
+            process: Uuid::now_v7().to_string(),
             tails: EventTails::new(storage.rows.clone(), clock.clone()),
             stopping: CancellationToken::new(),
             closing: CancellationToken::new(),

@@ -103,7 +103,7 @@ impl<T: ToSchema> EndpointArgRegister for OptionalJsonRequest<T> {
 }
 
 /// The whole body, at most the route's limit.
-async fn read(req: &mut Request) -> Result<Bytes, Problem> {
+pub async fn read(req: &mut Request) -> Result<Bytes, Problem> {
     let limit = *req.extensions().get::<BodyLimit>().ok_or_else(|| Problem::internal("a route without a body limit reads a body"))?;
     let too_large = || Problem::new(Code::PayloadTooLarge, format!("the body may have at most {} bytes", limit.bytes_max));
     if declared_bytes(req).is_some_and(|declared| declared > limit.bytes_max) {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Flags, LogFormat};
+use crate::config::{Flags, LogFormat, Role};
 
 /// A voice of your own machine: text in, speech out, nothing lost.
 #[derive(Debug, Parser)]
@@ -26,6 +26,9 @@ pub struct Places {
     /// Settings in TOML [default: clonyvoice.toml in the data folder, where there is one]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Postgres instead of SQLite, for several nodes
+    #[arg(long, global = true, value_name = "URL")]
+    pub database_url: Option<String>,
     /// How log lines look
     #[arg(long, global = true, value_enum)]
     pub log_format: Option<LogFormat>,
@@ -38,6 +41,16 @@ pub struct Places {
 pub enum Command {
     /// Answer requests and speak
     Serve(Serve),
+    /// Speak for servers that run elsewhere on the same database
+    Work(Work),
+    /// Copy everything into a new folder, while the server works; a server started on the copy goes on from there
+    Backup {
+        /// Must not exist, or be empty
+        folder: PathBuf,
+    },
+    /// Runs one job for the process that holds it; see `jobs::isolate`
+    #[command(hide = true)]
+    IsolatedJob { job_id: uuid::Uuid, lease_no: i64 },
     /// Make, list and revoke API keys; works while the server runs
     #[command(subcommand)]
     Keys(Keys),
@@ -52,6 +65,16 @@ pub struct Serve {
     /// Address and port to listen on [default: 127.0.0.1:8765]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
+    /// Chunks spoken at the same time; 0 for one less than there are cores
+    #[arg(long, value_name = "N")]
+    pub speech_workers: Option<u32>,
+    /// `api` leaves the work to `clonyvoice work`
+    #[arg(long, value_enum)]
+    pub role: Option<Role>,
+}
+
+#[derive(Debug, Args)]
+pub struct Work {
     /// Chunks spoken at the same time; 0 for one less than there are cores
     #[arg(long, value_name = "N")]
     pub speech_workers: Option<u32>,
@@ -108,12 +131,18 @@ impl Cli {
             Command::Serve(serve) => Some(serve),
             _ => None,
         };
+        let work = match &self.command {
+            Command::Work(work) => work.speech_workers,
+            _ => None,
+        };
         Flags {
             data_dir: self.places.data_dir.clone(),
             listen: serve.and_then(|serve| serve.listen).map(|listen| listen.to_string()),
             log_format: self.places.log_format,
             log_filter: self.places.log_filter.clone(),
-            speech_workers: serve.and_then(|serve| serve.speech_workers),
+            speech_workers: serve.and_then(|serve| serve.speech_workers).or(work),
+            role: serve.and_then(|serve| serve.role),
+            database_url: self.places.database_url.clone(),
         }
     }
 }

@@ -17,6 +17,10 @@ pub struct Config {
     /// Database, audio, temporary files. Default: `$XDG_DATA_HOME/clonyvoice`.
     pub data_dir: PathBuf,
     pub listen: SocketAddr,
+    /// `postgres://...` for several nodes; default: SQLite in the data folder.
+    pub database_url: Option<String>,
+    /// `all`, or `api`: answer requests and leave the work to `clonyvoice work`.
+    pub role: Role,
     /// Names beside loopback and the listen address that a `Host` header may hold, without port.
     #[serde(deserialize_with = "list")]
     pub allowed_hosts: Vec<String>,
@@ -48,6 +52,8 @@ pub struct Config {
     pub strict_rate_limits: bool,
     /// `builtin`; `scripted` is for tests and only in debug builds.
     pub engine: EngineChoice,
+    /// For tests, and only in debug builds: where the process dies, as `name` or `name:nth`; see `jobs::fail_point`.
+    pub fail_point: Option<String>,
     /// JSON: what the scripted engine does.
     #[serde(deserialize_with = "json_text")]
     pub engine_script: Option<String>,
@@ -65,6 +71,13 @@ pub enum LogFormat {
     Json,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    All,
+    Api,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineChoice {
@@ -73,10 +86,17 @@ pub enum EngineChoice {
 }
 
 impl Config {
+    /// The configured database, or the file in the data folder.
+    pub fn database_url(&self, folder: &storage::data_folder::DataFolder) -> String {
+        self.database_url.clone().unwrap_or_else(|| folder.database_url())
+    }
+
     fn defaults(data_dir: PathBuf) -> Self {
         Self {
             data_dir,
             listen: SocketAddr::from(([127, 0, 0, 1], 8765)),
+            database_url: None,
+            role: Role::All,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             speech_workers: 0,
@@ -94,6 +114,7 @@ impl Config {
             subscriber_send_ms: 10_000,
             strict_rate_limits: false,
             engine: EngineChoice::Builtin,
+            fail_point: None,
             engine_script: None,
             espeak_host: None,
             log_format: LogFormat::Text,
@@ -115,6 +136,10 @@ pub struct Flags {
     pub log_filter: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speech_workers: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database_url: Option<String>,
 }
 
 /// The text is for the person who started the program.

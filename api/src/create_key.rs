@@ -40,7 +40,7 @@ pub struct NewKey {
 /// Opens the rows of the data folder, making both where there are none.
 pub async fn open_rows(config: &Config) -> Result<Rows, StorageError> {
     let folder = DataFolder::create(&config.data_dir)?;
-    let rows = RowsConfig { readers_max: 1, ..RowsConfig::new(folder.database_url()) };
+    let rows = RowsConfig { readers_max: 1, ..RowsConfig::new(config.database_url(&folder)) };
     Rows::open(&rows).await
 }
 

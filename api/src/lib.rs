@@ -5,6 +5,7 @@
 pub mod answer;
 pub mod app;
 pub mod authenticate;
+pub mod backup;
 pub mod body;
 pub mod cli;
 pub mod config;
@@ -17,6 +18,8 @@ pub mod file_answer;
 pub mod file_name;
 pub mod gate;
 pub mod host_check;
+pub mod idempotency;
+pub mod isolated_job;
 pub mod key_use;
 pub mod keys;
 pub mod limits;

@@ -7,7 +7,7 @@ use api::cli::{Cli, Command, Keys};
 use api::config::{self, Config};
 use api::create_key::{self, NewKey};
 use api::doctor::{self, State};
-use api::{logging, say, serve};
+use api::{backup, isolated_job, logging, say, serve};
 use clap::Parser;
 use jobs::clock::SystemClock;
 
@@ -40,6 +40,24 @@ async fn run(command: Command, config: Config) -> ExitCode {
     match command {
         Command::Serve(_) => match serve::serve(config).await {
             Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(FAILED, &error),
+        },
+        Command::Work(_) => match serve::work(config).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(FAILED, &error),
+        },
+        Command::Backup { folder } => match backup::backup(&config, &folder).await {
+            Ok(report) => {
+                println!("{}: the database and {} audio files of {} bytes", folder.display(), report.blobs, report.blob_bytes);
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(FAILED, &error),
+        },
+        Command::IsolatedJob { job_id, lease_no } => match isolated_job::run(job_id, lease_no).await {
+            Ok(end) => {
+                println!("{end}");
+                ExitCode::SUCCESS
+            }
             Err(error) => fail(FAILED, &error),
         },
         Command::Keys(command) => keys(command, &config).await,

@@ -87,6 +87,9 @@ fn complete(operation: &mut Map<String, Value>, route: &Route) {
         operation.insert("x-default-limit-per-minute".into(), json!(limit_of(*scope, route.gate.weight)));
     }
     describe_parameters(operation);
+    if route.method == Method::POST {
+        add_idempotency_key(operation);
+    }
     let mut problems = problems_of(route, operation);
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else {
         return;
@@ -134,6 +137,9 @@ fn problems_of(route: &Route, operation: &Map<String, Value>) -> BTreeMap<u16, V
     }
     if route.gate.body == BodyKind::Json {
         codes.extend([Code::InvalidRequest, Code::RequestTimeout, Code::PayloadTooLarge, Code::UnsupportedMedia, Code::ValidationFailed]);
+    }
+    if route.method == Method::POST {
+        codes.extend([Code::IdempotencyInFlight, Code::IdempotencyMismatch]);
     }
     let parameters = operation.get("parameters").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     if route.method == Method::GET && parameters.iter().any(|parameter| parameter["in"] == "query") {
@@ -189,5 +195,16 @@ fn describe_parameters(operation: &mut Map<String, Value>) {
             _ => "The id",
         };
         parameter["description"] = description.into();
+    }
+}
+
+fn add_idempotency_key(operation: &mut Map<String, Value>) {
+    let parameter = json!({
+        "name": "Idempotency-Key", "in": "header", "required": false,
+        "description": "The same key and body give the first answer again, with `Idempotency-Replayed: true`, and do nothing twice; kept for a day",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    });
+    if let Some(parameters) = operation.entry("parameters").or_insert_with(|| json!([])).as_array_mut() {
+        parameters.push(parameter);
     }
 }

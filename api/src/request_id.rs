@@ -16,6 +16,7 @@ pub struct RequestId;
 
 #[async_trait]
 impl Handler for RequestId {
+    #[allow(clippy::disallowed_methods, reason = "measures how long the answer took, for the log alone")]
     async fn handle(&self, req: &mut Request, depot: &mut Depot, res: &mut Response, ctrl: &mut FlowCtrl) {
         let id = req.headers().get(HEADER).and_then(acceptable).unwrap_or_else(|| Uuid::now_v7().to_string());
         if let Ok(value) = HeaderValue::from_str(&id) {

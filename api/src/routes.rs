@@ -13,6 +13,7 @@ use crate::body::DrainBody;
 use crate::endpoints::{chunk_audio, docs, events, generate, generations, health, jobs, queue, system, text, voices, websocket};
 use crate::gate::{Access, BodyKind, Gate};
 use crate::host_check::HostPolicy;
+use crate::idempotency::Idempotency;
 use crate::limits::Weight;
 use crate::problem::ProblemCatcher;
 use crate::request_id::RequestId;
@@ -138,7 +139,8 @@ pub fn service(app: App) -> Service {
             head.goal = route.endpoint.goal.clone();
             router = router.push(head);
         }
-        router = router.push(route.endpoint.hoop(route.gate));
+        let endpoint = route.endpoint.hoop(route.gate);
+        router = router.push(if route.method == Method::POST { endpoint.hoop(Idempotency) } else { endpoint });
     }
     Service::new(router)
         .hoop(RequestId)

@@ -25,10 +25,10 @@ use storage::{Blobs, Rows, Storage, StorageError, api_keys};
 use tokio::time::timeout;
 
 use crate::app::App;
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::create_key::{self, KeyCommandError, NewKey};
 use crate::keys::Key;
-use crate::{routes, speech};
+use crate::{isolated_job, routes, speech};
 
 /// A reader that takes nothing for so long is given up.
 const WRITE_STALL_S: u64 = 300;
@@ -57,21 +57,68 @@ pub enum ServeError {
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
+    arm_fail_point(&config);
     let folder = DataFolder::create(&config.data_dir)?;
-    let instance = folder.lock()?;
-    let storage = open_storage(&folder, &instance).await?;
+    let instance = folder.lock_for_server()?;
+    let storage = open_storage(&config, &folder, &instance).await?;
+    let watcher = tokio::spawn(storage.rows.clone().watch_other_processes());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let engine = start_engine(&config, &folder).await?;
     let jobs = Jobs::new(storage.clone(), engine.clone(), clock.clone(), jobs_config(&config));
     let acceptor = listen(&config).await?;
-    let worker = Worker::start(storage.clone(), engine.clone(), clock.clone(), &instance.node_id, worker_config(&config, &folder)).await?;
-    jobs.attach(&worker);
+    let worker = match config.role {
+        Role::All => {
+            let work = worker_config(&config, &instance)?;
+            let worker = Worker::start(storage.clone(), engine.clone(), clock.clone(), &instance.node_id, work).await?;
+            jobs.attach(&worker);
+            Some(worker)
+        }
+        Role::Api => None,
+    };
     first_key(&config, &storage.rows, clock.as_ref()).await?;
     let app = App::new(config, storage, jobs, clock);
-    run(app, acceptor, worker, engine, instance).await
+    let ended = run(app, acceptor, worker, engine, instance).await;
+    watcher.abort();
+    ended
 }
 
-async fn run(app: App, acceptor: TcpAcceptor, worker: Worker, engine: EngineHandle, instance: Instance) -> Result<(), ServeError> {
+/// Only works, for servers on the same database. Runs until SIGTERM or SIGINT.
+pub async fn work(config: Config) -> Result<(), ServeError> {
+    arm_fail_point(&config);
+    let folder = DataFolder::create(&config.data_dir)?;
+    let instance = folder.lock_for_worker()?;
+    let storage = open_storage(&config, &folder, &instance).await?;
+    let watcher = tokio::spawn(storage.rows.clone().watch_other_processes());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let engine = start_engine(&config, &folder).await?;
+    let work = worker_config(&config, &instance)?;
+    let worker = Worker::start(storage.clone(), engine.clone(), clock, &instance.node_id, work).await?;
+    tracing::info!(worker.slots = speech::workers(&config), server.version = env!("CARGO_PKG_VERSION"), "working");
+    let signal = stop_signal().await?;
+    tracing::info!(signal, "stopping");
+    worker.stop(config.stop_grace_ms).await;
+    if timeout(Duration::from_secs(ENGINE_STOP_S), engine.shutdown()).await.is_err() {
+        tracing::warn!("the engine did not stop in time");
+    }
+    watcher.abort();
+    storage.rows.close().await;
+    instance.leave()?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+#[cfg(debug_assertions)]
+fn arm_fail_point(config: &Config) {
+    if let Some(wanted) = &config.fail_point {
+        let (name, nth) = wanted.split_once(':').unwrap_or((wanted, "1"));
+        jobs::fail_point::arm(name, nth.parse().unwrap_or(1));
+    }
+}
+
+#[cfg(not(debug_assertions))]
+fn arm_fail_point(_config: &Config) {}
+
+async fn run(app: App, acceptor: TcpAcceptor, worker: Option<Worker>, engine: EngineHandle, instance: Instance) -> Result<(), ServeError> {
     let fuse = FuseConfig::default().with_write_stall_timeout(Duration::from_secs(WRITE_STALL_S));
     let server = Server::new(acceptor).fuse_config(fuse).max_connections(app.config.connections_max as usize);
     let handle = server.handle();
@@ -85,7 +132,9 @@ async fn run(app: App, acceptor: TcpAcceptor, worker: Worker, engine: EngineHand
     app.stopping.cancel();
     let grace_ms = app.config.stop_grace_ms;
     handle.stop_graceful(Duration::from_millis(grace_ms) + Duration::from_secs(SOCKETS_CLOSE_S));
-    worker.stop(grace_ms).await;
+    if let Some(worker) = worker {
+        worker.stop(grace_ms).await;
+    }
     // Only now: the last chunks were still told.
     app.closing.cancel();
     app.subscribers.close();
@@ -106,8 +155,8 @@ async fn run(app: App, acceptor: TcpAcceptor, worker: Worker, engine: EngineHand
     Ok(())
 }
 
-async fn open_storage(folder: &DataFolder, instance: &Instance) -> Result<Storage, ServeError> {
-    let rows = Rows::open(&RowsConfig::new(folder.database_url())).await?;
+async fn open_storage(config: &Config, folder: &DataFolder, instance: &Instance) -> Result<Storage, ServeError> {
+    let rows = Rows::open(&RowsConfig::new(config.database_url(folder))).await?;
     if instance.unclean {
         tracing::info!("the last stop was not in order: checking the database");
         let wrong = rows.quick_check().await?;
@@ -132,13 +181,14 @@ fn jobs_config(config: &Config) -> JobsConfig {
     JobsConfig { limits, open_generations_max: i64::from(config.queue_depth_max), slots, ..defaults }
 }
 
-fn worker_config(config: &Config, folder: &DataFolder) -> WorkerConfig {
-    WorkerConfig {
+fn worker_config(config: &Config, instance: &Instance) -> Result<WorkerConfig, ServeError> {
+    Ok(WorkerConfig {
         cpu_slots: speech::workers(config),
         io_slots: MERGE_SLOTS,
         lease: LeaseConfig { lease_ms: config.lease_ms.cast_signed(), beat_ms: config.heartbeat_ms },
-        ..WorkerConfig::new(folder.temporary())
-    }
+        isolation: Some(isolated_job::isolation(config)?),
+        ..WorkerConfig::new(instance.temporary.clone())
+    })
 }
 
 async fn listen(config: &Config) -> Result<TcpAcceptor, ServeError> {

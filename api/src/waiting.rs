@@ -1,4 +1,4 @@
-//! What a caller says about waiting and tracing, taken from headers and query.
+//! What a caller says about waiting, tracing and repeating, taken from headers and query.
 
 use jobs::submission::TraceContext;
 use salvo::extract::{Extractible, Metadata};
@@ -7,6 +7,7 @@ use salvo::http::header::ACCEPT;
 use salvo::oapi::{Components, EndpointArgRegister, Operation, Parameter, ParameterIn, ToSchema};
 use salvo::{Depot, Request};
 
+use crate::idempotency::Once;
 use crate::prefer::{self, WAIT_MAX_S};
 use crate::problem::Problem;
 
@@ -57,23 +58,27 @@ impl EndpointArgRegister for Waiting {
     }
 }
 
-/// W3C trace context, to be continued by the jobs.
+/// What else comes with a request for a job: the trace that its jobs continue, and whether it was asked for before.
 #[derive(Debug, Clone)]
-pub struct Trace(pub TraceContext);
+pub struct Asking {
+    /// W3C trace context.
+    pub trace: TraceContext,
+    pub once: Option<Once>,
+}
 
-impl<'ex> Extractible<'ex> for Trace {
+impl<'ex> Extractible<'ex> for Asking {
     fn metadata() -> &'static Metadata {
         static METADATA: Metadata = Metadata::new("");
         &METADATA
     }
 
     #[allow(refining_impl_trait)]
-    async fn extract(req: &'ex mut Request, _depot: &'ex mut Depot) -> Result<Self, Problem> {
-        Ok(Self(trace_of(req.headers())))
+    async fn extract(req: &'ex mut Request, depot: &'ex mut Depot) -> Result<Self, Problem> {
+        Ok(Self { trace: trace_of(req.headers()), once: depot.get_typed::<Once>().ok().cloned() })
     }
 }
 
-impl EndpointArgRegister for Trace {
+impl EndpointArgRegister for Asking {
     fn register(_components: &mut Components, _operation: &mut Operation, _arg: &str) {}
 }
 

@@ -16,7 +16,7 @@ use crate::authenticate::Caller;
 use crate::body::JsonRequest;
 use crate::file_answer::{self, FileAnswer};
 use crate::problem::{Code, Problem};
-use crate::waiting::{Trace, Waiting};
+use crate::waiting::{Asking, Waiting};
 use crate::wire::chunk::PlannedChunk;
 use crate::wire::job::Job;
 use crate::wire::speech::{ChunkedRequest, CloneRequest, IntoSubmission, MergeRequest, MultilangRequest, MultivoiceRequest, PresetRequest};
@@ -77,10 +77,10 @@ pub async fn generate_preset(
     app: App,
     caller: Caller,
     waiting: Waiting,
-    trace: Trace,
+    asking: Asking,
     body: JsonRequest<PresetRequest>,
 ) -> Result<SpeechAnswer<Job>, Problem> {
-    speak(&app, &caller, waiting, trace, body.0).await
+    speak(&app, &caller, waiting, asking, body.0).await
 }
 
 /// Generate speech (cloned voice)
@@ -89,10 +89,10 @@ pub async fn generate_clone(
     app: App,
     caller: Caller,
     waiting: Waiting,
-    trace: Trace,
+    asking: Asking,
     body: JsonRequest<CloneRequest>,
 ) -> Result<SpeechAnswer<Job>, Problem> {
-    speak(&app, &caller, waiting, trace, body.0).await
+    speak(&app, &caller, waiting, asking, body.0).await
 }
 
 /// Chunked generation (per sentence)
@@ -103,10 +103,10 @@ pub async fn clone_chunked(
     app: App,
     caller: Caller,
     waiting: Waiting,
-    trace: Trace,
+    asking: Asking,
     body: JsonRequest<ChunkedRequest>,
 ) -> Result<SpeechAnswer<ChunkedJob>, Problem> {
-    speak_chunked(&app, &caller, waiting, trace, body.0).await
+    speak_chunked(&app, &caller, waiting, asking, body.0).await
 }
 
 /// Multi-voice chunked generation
@@ -117,10 +117,10 @@ pub async fn clone_chunked_multivoice(
     app: App,
     caller: Caller,
     waiting: Waiting,
-    trace: Trace,
+    asking: Asking,
     body: JsonRequest<MultivoiceRequest>,
 ) -> Result<SpeechAnswer<ChunkedJob>, Problem> {
-    speak_chunked(&app, &caller, waiting, trace, body.0).await
+    speak_chunked(&app, &caller, waiting, asking, body.0).await
 }
 
 /// Multi-language chunked generation
@@ -131,20 +131,20 @@ pub async fn clone_chunked_multilang(
     app: App,
     caller: Caller,
     waiting: Waiting,
-    trace: Trace,
+    asking: Asking,
     body: JsonRequest<MultilangRequest>,
 ) -> Result<SpeechAnswer<ChunkedJob>, Problem> {
-    speak_chunked(&app, &caller, waiting, trace, body.0).await
+    speak_chunked(&app, &caller, waiting, asking, body.0).await
 }
 
 async fn speak(
     app: &App,
     caller: &Caller,
     waiting: Waiting,
-    trace: Trace,
+    asking: Asking,
     request: impl IntoSubmission,
 ) -> Result<SpeechAnswer<Job>, Problem> {
-    let view = submit_and_wait(app, caller, waiting, trace, request).await?;
+    let view = submit_and_wait(app, caller, waiting, asking, request).await?;
     finish(app, caller, waiting, view, Ok).await
 }
 
@@ -152,10 +152,10 @@ async fn speak_chunked(
     app: &App,
     caller: &Caller,
     waiting: Waiting,
-    trace: Trace,
+    asking: Asking,
     request: impl IntoSubmission,
 ) -> Result<SpeechAnswer<ChunkedJob>, Problem> {
-    let view = submit_and_wait(app, caller, waiting, trace, request).await?;
+    let view = submit_and_wait(app, caller, waiting, asking, request).await?;
     let rows = all_chunks(app, caller, view.id).await?;
     let chunks: Vec<PlannedChunk> = rows.into_iter().map(PlannedChunk::of).collect();
     finish(app, caller, waiting, view, |job| Ok(ChunkedJob { job, chunks })).await
@@ -165,11 +165,19 @@ async fn submit_and_wait(
     app: &App,
     caller: &Caller,
     waiting: Waiting,
-    trace: Trace,
+    asking: Asking,
     request: impl IntoSubmission,
 ) -> Result<JobView, Problem> {
-    let submission = request.into_submission(trace.0)?;
-    let view = app.jobs.submit(&caller.owner_id, submission).await?;
+    let mut submission = request.into_submission(asking.trace)?;
+    let before = match asking.once.as_ref().and_then(|once| once.accepted) {
+        Some(job_id) => app.jobs.job(&caller.owner_id, job_id).await?,
+        None => None,
+    };
+    submission.idempotency = asking.once.map(|once| once.key);
+    let view = match before {
+        Some(view) => view,
+        None => app.jobs.submit(&caller.owner_id, submission).await?,
+    };
     wait_for(app, caller, waiting, view).await
 }
 
@@ -250,12 +258,12 @@ pub async fn merge_chunks(
     app: App,
     caller: Caller,
     waiting: Waiting,
-    trace: Trace,
+    asking: Asking,
     body: JsonRequest<MergeRequest>,
 ) -> Result<SpeechAnswer<MergeJob>, Problem> {
     let (task_id, options) = body.0.into_parts()?;
     let task_id = parse_id(&task_id, Code::TaskNotFound, "task")?;
-    let view = app.jobs.request_merge(&caller.owner_id, task_id, options, trace.0).await?;
+    let view = app.jobs.request_merge(&caller.owner_id, task_id, options, asking.trace).await?;
     let view = wait_for(&app, &caller, waiting, view).await?;
     finish(&app, &caller, waiting, view, |job| Ok(MergeJob { merged: job.result.clone().filter(Value::is_object), job })).await
 }

@@ -114,7 +114,7 @@ async fn find(app: &App, caller: &Caller, id: &str) -> Result<Generation, Proble
 #[derive(Debug)]
 pub enum FileOrJob {
     File(FileAnswer),
-    NotReady(Accepted<Job>),
+    NotReady(Box<Accepted<Job>>),
 }
 
 #[async_trait]
@@ -122,7 +122,7 @@ impl Writer for FileOrJob {
     async fn write(self, req: &mut Request, depot: &mut Depot, res: &mut Response) {
         match self {
             Self::File(file) => file.write(req, depot, res).await,
-            Self::NotReady(accepted) => res.render(accepted),
+            Self::NotReady(accepted) => res.render(*accepted),
         }
     }
 }
@@ -208,5 +208,6 @@ async fn not_ready(app: &App, caller: &Caller, generation: &Generation) -> Resul
         return Err(Problem::new(Code::AudioNotFound, detail));
     }
     let view = app.jobs.job(&caller.owner_id, generation.id).await?.ok_or_else(|| not_found(Code::GenerationNotFound, "generation"))?;
-    Ok(FileOrJob::NotReady(Accepted { location: format!("/api/jobs/{}", view.id), body: Job::of(view), retry_after_s: Some(1) }))
+    let accepted = Accepted { location: format!("/api/jobs/{}", view.id), body: Job::of(view), retry_after_s: Some(1) };
+    Ok(FileOrJob::NotReady(Box::new(accepted)))
 }

@@ -1,0 +1,51 @@
+//! `clonyvoice isolated-job`: runs one job for the process that holds its lease; see `jobs::isolate`. The wiring only. It reads its
+//! parent's settings from the first line of its input.
+
+use std::io::{self, BufRead, Read};
+use std::sync::Arc;
+
+use jobs::clock::SystemClock;
+use jobs::isolate::{self, Isolation};
+use storage::data_folder::DataFolder;
+use storage::leases::Fence;
+use storage::rows::RowsConfig;
+use storage::{Blobs, Rows, Storage};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::serve::ServeError;
+use crate::speech;
+
+/// The longest settings that are read.
+const SETTINGS_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// How the workers of this process start it.
+pub(crate) fn isolation(config: &Config) -> Result<Isolation, ServeError> {
+    let settings = serde_json::to_string(config).map_err(io::Error::other)?;
+    Ok(Isolation { program: std::env::current_exe()?, arguments: vec!["isolated-job".into()], settings })
+}
+
+/// Runs the job and returns what to print. Ends early when the standard input ends: the parent is gone.
+pub async fn run(job_id: Uuid, lease_no: i64) -> Result<String, ServeError> {
+    let mut settings = String::new();
+    io::stdin().lock().take(SETTINGS_BYTES_MAX).read_line(&mut settings)?;
+    let config: Config = serde_json::from_str(&settings).map_err(io::Error::other)?;
+    let folder = DataFolder::create(&config.data_dir)?;
+    let rows = Rows::open(&RowsConfig::new(config.database_url(&folder))).await?;
+    let storage = Storage { rows, blobs: Blobs::open_local(&folder.blobs())? };
+    let one_worker = Config { speech_workers: 1, ..config };
+    let engine_folder = folder.clone();
+    let started = tokio::task::spawn_blocking(move || speech::start(&one_worker, &engine_folder)).await;
+    let engine = started.map_err(io::Error::other)??;
+    let parent_gone = CancellationToken::new();
+    let watched = parent_gone.clone();
+    std::thread::spawn(move || {
+        let mut block = [0; 64];
+        while io::stdin().lock().read(&mut block).is_ok_and(|read| read > 0) {}
+        watched.cancel();
+    });
+    let fence = Fence { job_id, lease_no };
+    let end = isolate::run_isolated(storage, engine, Arc::new(SystemClock), folder.temporary(), fence, parent_gone).await;
+    serde_json::to_string(&end).map_err(|error| io::Error::other(error).into())
+}
