@@ -10,17 +10,25 @@ use engine::handle::EngineHandle;
 use serde::{Deserialize, Serialize};
 use storage::Storage;
 use storage::leases::Fence;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::job::{Committed, JobContext, JobError, JobKind};
 
 /// How to start the other process: the arguments are followed by the job's id and lease number.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Isolation {
     pub program: PathBuf,
     pub arguments: Vec<String>,
+    /// The first line of its input: our settings, which may hold secrets and therefore do not stand in the arguments.
+    pub settings: String,
+}
+
+impl std::fmt::Debug for Isolation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Isolation").field("program", &self.program).field("arguments", &self.arguments).finish_non_exhaustive()
+    }
 }
 
 /// What the other process says on its standard output, as one JSON value, when its run has ended.
@@ -44,12 +52,17 @@ impl Isolation {
         let mut child = tokio::process::Command::new(&self.program)
             .args(&self.arguments)
             .args([fence.job_id.to_string(), fence.lease_no.to_string()])
-            // It reads until the end of its input, which comes when we die.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| JobError::Retry(format!("start a process of its own: {error}")))?;
+        // Held open until the end: the other process takes the end of its input for our end.
+        let mut input = child.stdin.take();
+        if let Some(input) = &mut input {
+            let line = format!("{}\n", self.settings);
+            input.write_all(line.as_bytes()).await.map_err(|error| JobError::Retry(format!("process of its own: {error}")))?;
+        }
         let mut answer = Vec::new();
         let stdout = child.stdout.take();
         let ended = async {

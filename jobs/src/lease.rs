@@ -145,6 +145,17 @@ pub(crate) async fn beat(rows: &Rows, leases: &Leases, config: &LeaseConfig, now
     Ok(())
 }
 
+/// A cancel from another process: a commit has been seen, and it may have been meant for a job of ours.
+async fn look_for_cancels(rows: &Rows, leases: &Leases) {
+    if leases.count() == 0 {
+        return;
+    }
+    match storage::leases::cancel_requests(rows, &leases.owner).await {
+        Ok(fences) => leases.cancel(&fences.iter().map(|fence| fence.job_id).collect::<Vec<_>>()),
+        Err(error) => tracing::warn!(error = %error, "can't look for cancel requests, the next heartbeat will"),
+    }
+}
+
 /// Runs until `closing` fires. `sweep` is called after every successful beat, never before: our own leases must be fresh when expired ones
 /// are looked for.
 pub(crate) async fn keep_alive<S>(
@@ -161,10 +172,16 @@ pub(crate) async fn keep_alive<S>(
     if let Err(error) = storage::leases::hold_session(&rows, &leases.owner).await {
         tracing::warn!(error = %error, "session not marked, will be repeated");
     }
+    let mut changed = rows.jobs_changed();
     loop {
-        tokio::select! {
-            () = closing.cancelled() => return,
-            () = clock.sleep(config.beat_ms) => {}
+        let beat_due = clock.sleep(config.beat_ms);
+        tokio::pin!(beat_due);
+        loop {
+            tokio::select! {
+                () = closing.cancelled() => return,
+                () = &mut beat_due => break,
+                _ = changed.changed() => look_for_cancels(&rows, &leases).await,
+            }
         }
         let started_ms = clock.now_ms();
         match beat(&rows, &leases, &config, started_ms).await {

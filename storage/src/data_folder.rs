@@ -1,7 +1,7 @@
 //! The data folder: where things lie in it, who holds it, and whether the last holder left in order.
 //!
-//! One server process holds a folder at a time (a lock that the kernel drops with the process), which is why a restarted server may take
-//! its predecessor's leases back at once. This file may not know what the leases are.
+//! A folder has seats: one for a server, some for workers without one. A process holds its seat by a lock that the kernel drops with the
+//! process, which is why a restarted one may take its predecessor's leases back at once. This file may not know what the leases are.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use crate::{StorageError, filesystem};
+
+const WORKER_SEATS: u32 = 64;
 
 /// Paths inside a data folder. Creating one makes the folders.
 #[derive(Debug, Clone)]
@@ -46,7 +48,7 @@ impl DataFolder {
         self.root.join("blobs")
     }
 
-    /// Files that no row names; emptied at every start of a server.
+    /// Files that no row names; each seat has a folder here, emptied at its start.
     pub fn temporary(&self) -> PathBuf {
         self.root.join("tmp")
     }
@@ -60,54 +62,67 @@ impl DataFolder {
         !self.root.join("clonyvoice.sqlite").exists()
     }
 
-    fn clear_temporary(&self) -> Result<(), StorageError> {
-        for entry in fs::read_dir(self.temporary())? {
-            let path = entry?.path();
-            if path.is_dir() { fs::remove_dir_all(&path)? } else { fs::remove_file(&path)? }
-        }
-        Ok(())
+    /// Takes the folder's seat of the one server, until the value is dropped.
+    pub fn lock_for_server(&self) -> Result<Instance, StorageError> {
+        let taken = || StorageError::DataFolder(format!("another clonyvoice server is running on {}", self.root.display()));
+        self.lock("server")?.ok_or_else(taken)
     }
 
-    /// Takes the folder for this process until the guard is dropped.
-    pub fn lock(&self) -> Result<Instance, StorageError> {
-        let path = self.root.join("instance.lock");
-        let lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path)?;
+    /// Takes one of the folder's seats for workers without a server.
+    pub fn lock_for_worker(&self) -> Result<Instance, StorageError> {
+        for seat in 1..=WORKER_SEATS {
+            if let Some(instance) = self.lock(&format!("worker-{seat}"))? {
+                return Ok(instance);
+            }
+        }
+        Err(StorageError::DataFolder(format!("{WORKER_SEATS} workers are running on {} already", self.root.display())))
+    }
+
+    /// `None` where another process has the seat.
+    fn lock(&self, seat: &str) -> Result<Option<Instance>, StorageError> {
+        let seats = self.root.join("seats");
+        fs::create_dir_all(&seats)?;
+        let lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(seats.join(format!("{seat}.lock")))?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(StorageError::DataFolder(format!("another clonyvoice server is running on {}", self.root.display())));
-            }
+            Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
-        self.clear_temporary()?;
-        let marker = self.root.join("running");
+        let temporary = self.temporary().join(seat);
+        if temporary.exists() {
+            fs::remove_dir_all(&temporary)?;
+        }
+        fs::create_dir_all(&temporary)?;
+        let marker = seats.join(format!("{seat}.running"));
         let unclean = marker.exists();
         File::create(&marker)?.sync_all()?;
-        Ok(Instance { node_id: self.node_id()?, unclean, marker, _lock: lock })
-    }
-
-    /// The name of this installation among the nodes of a database; made once, kept for ever.
-    fn node_id(&self) -> Result<String, StorageError> {
-        let path = self.root.join("node_id");
-        if let Ok(text) = fs::read_to_string(&path)
-            && Uuid::parse_str(text.trim()).is_ok()
-        {
-            return Ok(text.trim().to_owned());
-        }
-        let id = Uuid::new_v4().to_string();
-        let mut file = File::create(&path)?;
-        file.write_all(id.as_bytes())?;
-        file.sync_all()?;
-        Ok(id)
+        let node_id = node_id(&seats.join(format!("{seat}.node_id")))?;
+        Ok(Some(Instance { node_id, unclean, temporary, marker, _lock: lock }))
     }
 }
 
-/// The right to serve from a data folder.
+/// The name of this seat among the nodes of a database; made once, kept for ever.
+fn node_id(path: &Path) -> Result<String, StorageError> {
+    if let Ok(text) = fs::read_to_string(path)
+        && Uuid::parse_str(text.trim()).is_ok()
+    {
+        return Ok(text.trim().to_owned());
+    }
+    let id = Uuid::new_v4().to_string();
+    let mut file = File::create(path)?;
+    file.write_all(id.as_bytes())?;
+    file.sync_all()?;
+    Ok(id)
+}
+
+/// The right to work on a data folder.
 #[derive(Debug)]
 pub struct Instance {
     pub node_id: String,
-    /// The last holder did not leave by [`Instance::leave`]: a crash, a kill or a power cut.
+    /// The last holder of the seat did not leave by [`Instance::leave`]: a crash, a kill or a power cut.
     pub unclean: bool,
+    /// Files that no row names; empty at the start.
+    pub temporary: PathBuf,
     marker: PathBuf,
     _lock: File,
 }

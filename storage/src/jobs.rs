@@ -192,6 +192,8 @@ pub async fn cancel_generation(tx: &mut Tx, generation_id: Uuid, reason: &str, n
             .bind(generation_id.to_string())
             .fetch_all(tx.connection())
             .await?;
+    // Their workers look whether they were meant.
+    tx.wakes_jobs();
     Ok(CancelledJobs { waiting: parse_ids(&waiting)?, running: parse_ids(&running)? })
 }
 
@@ -212,6 +214,7 @@ pub async fn cancel_one(tx: &mut Tx, id: Uuid, reason: &str, now_ms: i64) -> Res
         .bind(id.to_string())
         .execute(tx.connection())
         .await?;
+    tx.wakes_jobs();
     Ok((running.rows_affected() == 1).then(|| CancelledJobs { waiting: Vec::new(), running: vec![id] }))
 }
 

@@ -143,6 +143,15 @@ pub async fn heartbeat(rows: &Rows, lease_owner: &str, lease_until_ms: i64) -> R
         .collect()
 }
 
+/// Jobs of a process that somebody, perhaps in another process, has asked to stop.
+pub async fn cancel_requests(rows: &Rows, lease_owner: &str) -> Result<Vec<Fence>, StorageError> {
+    let found = sqlx::query("SELECT id, lease_no FROM jobs WHERE lease_owner = $1 AND state = 'running' AND cancel_requested = 1")
+        .bind(lease_owner)
+        .fetch_all(rows.read())
+        .await?;
+    found.iter().map(fence_of_row).collect()
+}
+
 /// Marks this session of the database as the life of a process, so that others see its end at once. Postgres only; to be repeated at every
 /// beat, since a connection may have been made anew. `rows` must be a handle with a single connection.
 pub async fn hold_session(rows: &Rows, lease_owner: &str) -> Result<(), StorageError> {
