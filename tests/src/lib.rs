@@ -9,6 +9,8 @@
 
 pub mod client;
 pub mod engine_calls;
+#[cfg(target_os = "linux")]
+pub mod power_cut;
 pub mod script;
 pub mod server;
 pub mod socket;

@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 pub enum Tool {
     Espeak,
     Ffmpeg,
+    /// A C compiler.
+    Cc,
 }
 
 impl Tool {
@@ -15,6 +17,7 @@ impl Tool {
         match self {
             Self::Espeak => "espeak-ng",
             Self::Ffmpeg => "ffmpeg",
+            Self::Cc => "gcc",
         }
     }
 
@@ -23,6 +26,7 @@ impl Tool {
             // The program comes with the library on every system we know.
             Self::Espeak => answers(Command::new("espeak-ng").arg("--version")),
             Self::Ffmpeg => answers(Command::new("ffmpeg").arg("-version")),
+            Self::Cc => answers(Command::new("cc").arg("--version")),
         }
     }
 }
