@@ -92,6 +92,7 @@ fn any_config() -> impl Strategy<Value = SplitConfig> {
         max_chars,
         min_chars,
         mode: if paragraph { Mode::Paragraph } else { Mode::Sentence },
+        ..SplitConfig::default()
     })
 }
 

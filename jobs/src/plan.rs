@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use engine::speech::{Capabilities, SynthesisRequest};
+use engine::text::marks::{self, Span};
 use engine::text::split::{SplitConfig, split};
 use engine::text::turns::turns;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,11 @@ use crate::voices::{Voice, VoiceSnapshot};
 /// What else decides how a chunk sounds; JSON in the row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChunkSpec {
+    /// Silence that the merge puts behind it.
     pub pause_after_ms: u32,
+    /// Pauses asked for by marks at its beginning and end: they are in its samples, and put back where the merge trims silence.
+    pub lead_ms: u32,
+    pub tail_ms: u32,
     pub speed: f32,
     pub pitch_semitones: f32,
     pub instruct: Option<String>,
@@ -59,6 +64,8 @@ struct Part<'a> {
     voice: &'a Voice,
     language: Option<String>,
     input: Option<&'a ChunkInput>,
+    /// Pauses in front that stand in no text.
+    pause_before_ms: u32,
 }
 
 /// `voice` finds a voice by id; `seed` is used where the submission has none.
@@ -73,6 +80,9 @@ pub fn plan(submission: &Submission, voice: impl Fn(&str) -> Option<Voice>, limi
             && last.voice_id != part.voice.id
         {
             last.spec.pause_after_ms = last.spec.pause_after_ms.max(submission.options.pause_between_turns_ms);
+        }
+        if let Some(last) = chunks.last_mut() {
+            last.spec.pause_after_ms = last.spec.pause_after_ms.saturating_add(part.pause_before_ms);
         }
         plan_part(submission, part, seed, &mut chunks);
         if chunks.len() > limits.chunks_max {
@@ -174,7 +184,7 @@ fn parts_of<'a>(submission: &'a Submission, voices: &'a BTreeMap<String, Voice>)
                 let voice = chunk.voice_id.as_deref().and_then(by_name).or(default);
                 let voice = voice.ok_or_else(|| missing(&format!("chunks[{index}].voice_id")))?;
                 let language = chunk.language.clone().filter(|tag| tag != "auto").or_else(|| whole.clone());
-                Ok(Part { text: &chunk.text, voice, language, input: Some(chunk) })
+                Ok(Part { text: &chunk.text, voice, language, input: Some(chunk), pause_before_ms: 0 })
             })
             .collect(),
         Source::Text(text) => turns(text)
@@ -182,7 +192,13 @@ fn parts_of<'a>(submission: &'a Submission, voices: &'a BTreeMap<String, Voice>)
             .map(|turn| {
                 let voice = turn.voice.as_deref().and_then(by_name).or(default).ok_or_else(|| missing("voice_id"))?;
                 let language = turn.language.or_else(|| whole.clone());
-                Ok(Part { text: &text[turn.byte_start..turn.byte_end], voice, language, input: None })
+                Ok(Part {
+                    text: &text[turn.byte_start..turn.byte_end],
+                    voice,
+                    language,
+                    input: None,
+                    pause_before_ms: turn.pause_before_ms,
+                })
             })
             .collect(),
     }
@@ -190,14 +206,16 @@ fn parts_of<'a>(submission: &'a Submission, voices: &'a BTreeMap<String, Voice>)
 
 fn plan_part(submission: &Submission, part: &Part<'_>, seed: u64, chunks: &mut Vec<PlannedChunk>) {
     let options = &submission.options;
-    let spec = |index: usize| ChunkSpec {
+    let spec = |index: usize, text: &str| ChunkSpec {
         pause_after_ms: part.input.and_then(|input| input.pause_after_ms).unwrap_or(options.pause_ms),
+        lead_ms: edge_pause_ms(marks::parse(text).iter()),
+        tail_ms: edge_pause_ms(marks::parse(text).iter().rev()),
         speed: part.input.and_then(|input| input.speed).unwrap_or(options.speed),
         pitch_semitones: options.pitch_semitones,
         instruct: part.input.and_then(|input| input.instruct.clone()).or_else(|| options.instruct.clone()),
         seed: seed_of(seed, index as u64),
     };
-    let fallback = chunks.last().map_or(part.voice.language.clone(), |chunk| chunk.language.clone());
+    let fallback = chunks.last().map_or(part.voice.language.clone(), |chunk| primary(&chunk.language).to_owned());
     let language_of = |found: &str| {
         let tag = part.language.clone().unwrap_or_else(|| among(found, &submission.languages, &fallback));
         with_region(&tag, &part.voice.language)
@@ -205,31 +223,54 @@ fn plan_part(submission: &Submission, part: &Part<'_>, seed: u64, chunks: &mut V
     if part.input.is_some() {
         let found = engine::text::language::detect(part.text, &fallback);
         let language = language_of(&found);
-        let (text, index) = (part.text.trim().to_owned(), chunks.len());
-        chunks.push(PlannedChunk { text, voice_id: part.voice.id.clone(), language, spec: spec(index) });
+        let text = part.text.trim().to_owned();
+        let spec = spec(chunks.len(), &text);
+        chunks.push(PlannedChunk { text, voice_id: part.voice.id.clone(), language, spec });
         return;
     }
-    let config = SplitConfig { language: part.language.clone(), max_chars: options.max_chunk_chars as usize, ..SplitConfig::default() };
+    let config = SplitConfig {
+        language: part.language.clone(),
+        fallback_language: fallback.clone(),
+        max_chars: options.max_chunk_chars as usize,
+        ..SplitConfig::default()
+    };
     for piece in split(part.text, &config) {
         let language = language_of(&piece.language);
-        chunks.push(PlannedChunk { text: piece.text, voice_id: part.voice.id.clone(), language, spec: spec(chunks.len()) });
+        let spec = spec(chunks.len(), &piece.text);
+        chunks.push(PlannedChunk { text: piece.text, voice_id: part.voice.id.clone(), language, spec });
     }
+}
+
+/// The pauses before the first thing that is heard.
+fn edge_pause_ms<'a>(spans: impl Iterator<Item = &'a Span<'a>>) -> u32 {
+    let mut pause_ms: u32 = 0;
+    for span in spans {
+        match span {
+            Span::Pause { ms, .. } => pause_ms = pause_ms.saturating_add(*ms),
+            Span::Text { text, .. } if text.chars().any(char::is_alphanumeric) => break,
+            _ => {}
+        }
+    }
+    pause_ms
+}
+
+fn primary(tag: &str) -> &str {
+    tag.split('-').next().unwrap_or(tag)
 }
 
 /// A bare language takes the region of the voice's own: a British voice reads English as British.
 fn with_region(tag: &str, voice_language: &str) -> String {
-    let same = voice_language.split('-').next().is_some_and(|primary| primary.eq_ignore_ascii_case(tag));
-    if same { voice_language.to_owned() } else { tag.to_owned() }
+    if primary(voice_language).eq_ignore_ascii_case(tag) { voice_language.to_owned() } else { tag.to_owned() }
 }
 
 /// Keeps a found language if the request allows it.
 fn among(found: &str, allowed: &[String], fallback: &str) -> String {
-    let primary = |tag: &str| tag.split('-').next().unwrap_or(tag).to_ascii_lowercase();
+    let same = |tag: &&String, other: &str| primary(tag).eq_ignore_ascii_case(primary(other));
     if allowed.is_empty() {
         return found.to_owned();
     }
-    let matching = allowed.iter().find(|tag| primary(tag) == primary(found));
-    matching.or_else(|| allowed.iter().find(|tag| primary(tag) == primary(fallback))).unwrap_or(&allowed[0]).clone()
+    let matching = allowed.iter().find(|tag| same(tag, found));
+    matching.or_else(|| allowed.iter().find(|tag| same(tag, fallback))).unwrap_or(&allowed[0]).clone()
 }
 
 /// A chunk's own seed: the finaliser of splitmix64 (Steele et al. 2014) over the generation's seed and the index.
@@ -284,4 +325,61 @@ pub fn rows_of(plan: &Plan, capabilities: &Capabilities) -> Result<Vec<NewChunk>
         });
     }
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::submission::{GenerationKind, GenerationOptions, TraceContext};
+
+    fn submission(source: Source) -> Submission {
+        Submission {
+            kind: GenerationKind::Multivoice,
+            source,
+            voice_id: Some("nora".into()),
+            voices: BTreeMap::from([("Tom".into(), "elias".into())]),
+            languages: Vec::new(),
+            options: GenerationOptions::default(),
+            title: None,
+            metadata: None,
+            priority: 0,
+            not_before_ms: None,
+            idempotency: None,
+            trace: TraceContext::default(),
+        }
+    }
+
+    fn planned(text: &str) -> Vec<PlannedChunk> {
+        plan(&submission(Source::Text(text.into())), crate::voices::find, &PlanLimits::default(), 1).unwrap().chunks
+    }
+
+    #[test]
+    fn turns_get_their_voices_and_pauses() {
+        let chunks =
+            planned("The door opened slowly. [voice:Tom] Who is there at this hour? [pause:2s] [voice:nora] Nobody answered him at all.");
+        let told: Vec<_> = chunks.iter().map(|chunk| (chunk.voice_id.as_str(), chunk.spec.pause_after_ms)).collect();
+        let turn_ms = GenerationOptions::default().pause_between_turns_ms;
+        assert_eq!(told, [("nora", turn_ms), ("elias", turn_ms), ("nora", GenerationOptions::default().pause_ms)]);
+        assert_eq!(chunks[1].spec.tail_ms, 2_000, "the pause is in the samples of the chunk before it");
+    }
+
+    #[test]
+    fn a_language_is_found_and_takes_the_voices_region() {
+        let chunks =
+            planned("This sentence is plain English, as anyone can hear. Und dieser Satz ist ganz eindeutig auf Deutsch geschrieben.");
+        let languages: Vec<_> = chunks.iter().map(|chunk| chunk.language.as_str()).collect();
+        assert_eq!(languages, ["en-US", "de"]);
+    }
+
+    #[test]
+    fn the_same_plan_comes_of_the_same_seed_and_another_of_another() {
+        let submission = submission(Source::Text("One sentence here. Another sentence there.".into()));
+        let with = |seed| plan(&submission, crate::voices::find, &PlanLimits::default(), seed).unwrap();
+        assert_eq!(with(5), with(5));
+        let seeds = |plan: &Plan| plan.chunks.iter().map(|chunk| chunk.spec.seed).collect::<Vec<_>>();
+        assert_ne!(seeds(&with(5)), seeds(&with(6)));
+        assert!(seeds(&with(5)).iter().all(|seed| *seed < 1 << 53));
+    }
 }

@@ -93,20 +93,20 @@ fn render_blocking(context: &JobContext, chunks: &[Chunk], options: &MergeOption
     })
 }
 
-/// The gap that was asked for, or else each chunk's own pause; nothing after the last.
+/// The gap that was asked for, or else each chunk's own pause; nothing after the last. Trimming takes the pauses that marks put at the edges
+/// of chunks: they are put back here.
 fn sources_of(chunks: &[Chunk], options: &MergeOptions) -> Result<Vec<MergeChunk>, JobError> {
-    let last = chunks.len().saturating_sub(1);
-    chunks
-        .iter()
-        .enumerate()
-        .map(|(place, chunk)| {
-            if options.gap_ms.is_some() || options.crossfade_ms > 0 || place == last {
-                return Ok(MergeChunk::default());
-            }
-            let spec: ChunkSpec = serde_json::from_str(&chunk.spec).map_err(|error| JobError::Discard(format!("chunk spec: {error}")))?;
-            Ok(MergeChunk { pause_after_ms: Some(u64::from(spec.pause_after_ms)) })
-        })
-        .collect()
+    let spec = |chunk: &Chunk| serde_json::from_str(&chunk.spec).map_err(|error| JobError::Discard(format!("chunk spec: {error}")));
+    let specs: Vec<ChunkSpec> = chunks.iter().map(spec).collect::<Result<_, _>>()?;
+    let pause_ms = |place: usize| {
+        let next = specs.get(place + 1)?;
+        if options.gap_ms.is_some() || options.crossfade_ms > 0 {
+            return None;
+        }
+        let trimmed_ms = if options.trim_silence { specs[place].tail_ms + next.lead_ms } else { 0 };
+        Some(u64::from(specs[place].pause_after_ms + trimmed_ms))
+    };
+    Ok((0..specs.len()).map(|place| MergeChunk { pause_after_ms: pause_ms(place) }).collect())
 }
 
 /// What is heard when, for the subtitles: the words' times as the merge has placed their chunk.

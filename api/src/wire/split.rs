@@ -58,7 +58,7 @@ impl SplitRequest {
             Some(SplitMode::Paragraph) => Mode::Paragraph,
             _ => Mode::Sentence,
         };
-        Ok((text, SplitConfig { language: self.language, max_chars, min_chars, mode }))
+        Ok((text, SplitConfig { language: self.language, max_chars, min_chars, mode, ..SplitConfig::default() }))
     }
 }
 

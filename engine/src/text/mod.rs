@@ -7,13 +7,11 @@ mod cut;
 mod function_words;
 pub mod language;
 pub mod marks;
-pub mod normalize;
 mod sentences;
 pub mod split;
 pub mod turns;
 
 pub use language::{detect, detect_among};
 pub use marks::{Span, parse, strip};
-pub use normalize::{Cleaned, Spoken, normalize, speakable};
 pub use split::{Mode, Piece, SplitConfig, split};
 pub use turns::{Turn, turns};

@@ -15,13 +15,15 @@ use super::sentences::{Quotes, sentence_starts, stretches};
 
 /// Upper bound of [`SplitConfig::max_chars`]; more is taken as this.
 pub const MAX_CHARS_LIMIT: usize = 5_000;
-/// The language of a text that gives no hint at all.
+/// The default of [`SplitConfig::fallback_language`].
 const LANGUAGE_OF_NOTHING: &str = "en";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SplitConfig {
     /// BCP 47 tag of the whole text; `None` or `auto`: found sentence by sentence. A `[lang:x]` mark overrules it from there on.
     pub language: Option<String>,
+    /// What a text is taken for that gives no hint of its language; usually the voice's own.
+    pub fallback_language: String,
     /// The longest piece, 1 to [`MAX_CHARS_LIMIT`]. Only a single mark or grapheme may be longer.
     pub max_chars: usize,
     /// Shorter pieces are merged with a neighbour where the result fits. Here a Chinese, Japanese or Korean character counts as two,
@@ -32,7 +34,13 @@ pub struct SplitConfig {
 
 impl Default for SplitConfig {
     fn default() -> Self {
-        SplitConfig { language: None, max_chars: 250, min_chars: 20, mode: Mode::Sentence }
+        SplitConfig {
+            language: None,
+            fallback_language: LANGUAGE_OF_NOTHING.to_owned(),
+            max_chars: 250,
+            min_chars: 20,
+            mode: Mode::Sentence,
+        }
     }
 }
 
@@ -151,7 +159,7 @@ impl Source<'_> {
         let mut parts = Vec::new();
         let mut turn = 0;
         let mut marked: Option<String> = None;
-        let mut previous = fixed.map_or_else(|| guess(self.text, &[], LANGUAGE_OF_NOTHING).tag, str::to_owned);
+        let mut previous = fixed.map_or_else(|| guess(self.text, &[], &config.fallback_language).tag, str::to_owned);
         let mut count = CharCount { text: self.text, byte: 0, chars: 0 };
         for (paragraph, range) in paragraphs(self.text, self.atoms).into_iter().enumerate() {
             for stretch in self.turns_in(&range) {
