@@ -30,7 +30,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn open(data_folder: &Path) -> Result<Self, Failure> {
-        std::fs::create_dir_all(data_folder)?;
+        std::fs::create_dir_all(data_folder).map_err(|error| format!("data folder {}: {error}", data_folder.display()))?;
         let mut server = Self { data_folder: data_folder.to_owned(), port: 0, base: String::new(), process: None };
         if let Some(port) = server.already_serving().await? {
             server.use_port(port);
@@ -79,7 +79,8 @@ impl Server {
 
     async fn start(&mut self) -> Result<(), Failure> {
         let log_path = self.data_folder.join("demo-server.log");
-        let log = OpenOptions::new().create(true).append(true).open(&log_path)?;
+        let log = OpenOptions::new().create(true).append(true).open(&log_path);
+        let log = log.map_err(|error| format!("{}: {error}", log_path.display()))?;
         let mut command = Command::new(program()?);
         command.args(["serve", "--listen", &format!("127.0.0.1:{}", self.port), "--data-dir"]).arg(&self.data_folder);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);

@@ -13,6 +13,10 @@ use crate::client::Client;
 const BEGINNING: usize = 60;
 const PLAYERS: [(&str, &str); 4] = [("ffplay", "ffplay -autoexit -nodisp"), ("play", "play"), ("aplay", "aplay"), ("afplay", "afplay")];
 
+/// ANSI colours, by number.
+const YELLOW: &str = "33";
+const CYAN: &str = "36";
+
 #[derive(Debug)]
 pub(crate) struct Show {
     /// Voice and text of each chunk.
@@ -50,11 +54,21 @@ impl Show {
         Self { lines: chunks.iter().filter_map(line).collect(), ready: BTreeMap::new(), cached: 0, bar, total }
     }
 
+    /// Something that happened; it stands out among the chunks.
     pub(crate) fn say(&self, line: &str) {
+        self.line(&self.coloured(YELLOW, line));
+    }
+
+    fn line(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.println(line),
             None => print(line),
         }
+    }
+
+    /// Plain where there is no terminal.
+    fn coloured(&self, colour: &str, text: &str) -> String {
+        if self.bar.is_some() { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
     pub(crate) fn event(&mut self, kind: &str, data: &Value) {
@@ -71,7 +85,8 @@ impl Show {
         self.ready.insert(index, duration_ms);
         self.cached += u64::from(data["cached"] == true);
         let (voice, text) = self.lines.get(&index).cloned().unwrap_or_default();
-        self.say(&format!("{:>4}  {:>5.1} s  {voice:<8} {text}", index + 1, duration_ms as f64 / 1000.0));
+        let voice = self.coloured(CYAN, &format!("{voice:<8}"));
+        self.line(&format!("{:>4}  {:>5.1} s  {voice} {text}", index + 1, duration_ms as f64 / 1000.0));
         if let Some(bar) = &self.bar {
             bar.set_position(self.chunks_ready());
             bar.set_message(format!("{} of audio", clock(self.ready.values().sum())));
