@@ -69,9 +69,10 @@ fn render_blocking(context: &JobContext, chunks: &[Chunk], options: &MergeOption
     let sources = sources_of(chunks, options)?;
     let runtime = tokio::runtime::Handle::current();
     let mut open = |index: usize| -> io::Result<Box<dyn SampleBlocks>> {
-        let id = chunks[index].id;
+        let Chunk { id, audio, .. } = &chunks[index];
         let key = BlobKey::Chunk { generation_id: id.generation_id, index: id.index, take: id.take };
-        let bytes = runtime.block_on(context.storage.blobs.get(key)).map_err(io::Error::other)?;
+        let stored = audio.as_ref().ok_or_else(|| io::Error::other("not complete"))?;
+        let bytes = runtime.block_on(context.storage.blobs.get_verified(key, &stored.blob)).map_err(io::Error::other)?;
         let reader = WavReader::new(Cursor::new(bytes)).map_err(io::Error::other)?;
         Ok(Box::new(reader))
     };

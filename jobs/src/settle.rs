@@ -13,9 +13,6 @@ use crate::lease::StopReason;
 use crate::moves;
 use crate::view::JobFailure;
 
-/// How long a job waits when something outside is missing.
-const WAIT_MS: i64 = 5_000;
-
 pub(crate) const CODE_FAILED: &str = "chunk_failed";
 pub(crate) const CODE_CRASHED: &str = "worker_crashed";
 
@@ -40,8 +37,17 @@ pub(crate) enum Verdict {
     Snooze,
 }
 
+/// How soon a job comes back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Where something outside is missing.
+    pub wait_ms: i64,
+    /// Of the backoff, uniform in 0..1.
+    pub jitter: f64,
+}
+
 /// The decision, from what the run said, why it was stopped and how often it was tried.
-pub(crate) fn verdict(error: &JobError, stopped: Option<StopReason>, job: &ClaimedJob, now_ms: i64, jitter: f64) -> Verdict {
+pub(crate) fn verdict(error: &JobError, stopped: Option<StopReason>, job: &ClaimedJob, now_ms: i64, pace: &Pace) -> Verdict {
     if let Some(reason) = stopped {
         return match reason {
             StopReason::Cancelled => Verdict::Cancelled,
@@ -53,13 +59,13 @@ pub(crate) fn verdict(error: &JobError, stopped: Option<StopReason>, job: &Claim
         JobError::Fenced => Verdict::Nothing,
         JobError::Discard(why) => Verdict::Discard { code: CODE_FAILED, error: why.clone() },
         JobError::Crashed(why) => Verdict::Discard { code: CODE_CRASHED, error: why.clone() },
-        JobError::Wait(why) => Verdict::WaitUntil { run_at_ms: now_ms + WAIT_MS, error: why.clone() },
+        JobError::Wait(why) => Verdict::WaitUntil { run_at_ms: now_ms + pace.wait_ms, error: why.clone() },
         // Nobody asked it to stop, and yet it says so: a mistake in the run, and an attempt spent.
         JobError::Stopped | JobError::Retry(_) if job.attempt >= job.attempts_max => {
             Verdict::Discard { code: CODE_FAILED, error: error.to_string() }
         }
         JobError::Stopped | JobError::Retry(_) => {
-            Verdict::RetryAt { run_at_ms: now_ms + backoff_ms(job.attempt, jitter), error: error.to_string() }
+            Verdict::RetryAt { run_at_ms: now_ms + backoff_ms(job.attempt, pace.jitter), error: error.to_string() }
         }
     }
 }
@@ -146,6 +152,8 @@ mod tests {
 
     use super::*;
 
+    const PACE: Pace = Pace { wait_ms: 5_000, jitter: 0.5 };
+
     fn job(attempt: i64) -> ClaimedJob {
         ClaimedJob {
             fence: Fence { job_id: Uuid::nil(), lease_no: 1 },
@@ -168,17 +176,17 @@ mod tests {
     #[test]
     fn a_stop_reason_weighs_more_than_what_the_run_said() {
         let error = JobError::Discard("broken".into());
-        assert_eq!(verdict(&error, Some(StopReason::Cancelled), &job(1), 0, 0.5), Verdict::Cancelled);
-        assert_eq!(verdict(&error, Some(StopReason::LeaseLost), &job(1), 0, 0.5), Verdict::Nothing);
-        assert_eq!(verdict(&error, Some(StopReason::Shutdown), &job(1), 0, 0.5), Verdict::Snooze);
+        assert_eq!(verdict(&error, Some(StopReason::Cancelled), &job(1), 0, &PACE), Verdict::Cancelled);
+        assert_eq!(verdict(&error, Some(StopReason::LeaseLost), &job(1), 0, &PACE), Verdict::Nothing);
+        assert_eq!(verdict(&error, Some(StopReason::Shutdown), &job(1), 0, &PACE), Verdict::Snooze);
     }
 
     #[test]
     fn attempts_are_counted_and_waiting_costs_none() {
         let error = JobError::Retry("host died".into());
-        assert_eq!(verdict(&error, None, &job(2), 10, 0.5), Verdict::RetryAt { run_at_ms: 1_010, error: "host died".into() });
-        assert_eq!(verdict(&error, None, &job(3), 10, 0.5), Verdict::Discard { code: CODE_FAILED, error: "host died".into() });
+        assert_eq!(verdict(&error, None, &job(2), 10, &PACE), Verdict::RetryAt { run_at_ms: 1_010, error: "host died".into() });
+        assert_eq!(verdict(&error, None, &job(3), 10, &PACE), Verdict::Discard { code: CODE_FAILED, error: "host died".into() });
         let error = JobError::Wait("disk full".into());
-        assert_eq!(verdict(&error, None, &job(3), 10, 0.5), Verdict::WaitUntil { run_at_ms: 5_010, error: "disk full".into() });
+        assert_eq!(verdict(&error, None, &job(3), 10, &PACE), Verdict::WaitUntil { run_at_ms: 5_010, error: "disk full".into() });
     }
 }

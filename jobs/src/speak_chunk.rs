@@ -84,7 +84,7 @@ impl SpeakChunk {
             return Ok(None);
         };
         let from = BlobKey::Chunk { generation_id: id.generation_id, index: id.index, take: id.take };
-        let bytes = match context.storage.blobs.get(from).await {
+        let bytes = match context.storage.blobs.get_verified(from, &audio.blob).await {
             Ok(bytes) => bytes,
             // Deleted between the look and the read: then it is made anew.
             Err(StorageError::BlobNotFound(_)) => return Ok(None),

@@ -22,7 +22,7 @@ use crate::job::{Committed, JobContext, JobError, JobKind, QUEUE_CPU, QUEUE_IO};
 use crate::lease::{self, LeaseConfig, Leases, StopReason};
 use crate::queue::{JobBackend, Leased};
 use crate::recover;
-use crate::settle::{self, Verdict};
+use crate::settle::{self, Pace, Verdict};
 use crate::sweep::{self, SweepConfig};
 
 #[derive(Debug, Clone)]
@@ -40,6 +40,8 @@ pub struct WorkerConfig {
     pub ageing_ms: i64,
     /// How long an idle worker sleeps at most.
     pub idle_poll_ms: u64,
+    /// How long a job waits where something outside is missing: space, a store, the engine.
+    pub wait_ms: i64,
     /// How long a stopped run may take to end before it is abandoned.
     pub abandon_ms: u64,
     pub temporary_folder: PathBuf,
@@ -56,6 +58,7 @@ impl WorkerConfig {
             isolation: None,
             ageing_ms: 60_000,
             idle_poll_ms: 1_000,
+            wait_ms: 5_000,
             abandon_ms: 10_000,
             temporary_folder,
             sweep: SweepConfig::default(),
@@ -255,7 +258,8 @@ async fn run_and_settle(shared: &Arc<WorkerShared>, leased: Leased) {
         return;
     };
     let now_ms = shared.context.clock.now_ms();
-    let verdict = settle::verdict(&error, leased.lease.stop_reason(), job, now_ms, rand::random());
+    let pace = Pace { wait_ms: shared.config.wait_ms, jitter: rand::random() };
+    let verdict = settle::verdict(&error, leased.lease.stop_reason(), job, now_ms, &pace);
     match &verdict {
         Verdict::Nothing => tracing::warn!(job.id = %job.fence.job_id, job.lease_no = job.fence.lease_no, "lease lost, result thrown away"),
         Verdict::Discard { error, .. } => {

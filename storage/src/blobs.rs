@@ -141,6 +141,15 @@ impl Blobs {
         Ok(self.store.get(&path_of(key)?).await?.bytes().await?)
     }
 
+    /// The whole blob, if it is what its row says: a store may answer with less than it has.
+    pub async fn get_verified(&self, key: BlobKey, expected: &StoredBlob) -> Result<Bytes, StorageError> {
+        let bytes = self.get(key).await?;
+        if bytes.len() as u64 != expected.size_bytes || hex::encode(Sha256::digest(&bytes)) != expected.sha256 {
+            return Err(StorageError::Unreachable(format!("{key} came with {} of {} bytes, or others", bytes.len(), expected.size_bytes)));
+        }
+        Ok(bytes)
+    }
+
     pub async fn size_bytes(&self, key: BlobKey) -> Result<u64, StorageError> {
         Ok(self.store.head(&path_of(key)?).await?.size)
     }

@@ -15,6 +15,8 @@ use jobs::submission::{ChunkInput, GenerationKind, GenerationOptions, Source, Su
 use jobs::view::JobView;
 use jobs::worker::{Worker, WorkerConfig};
 use jobs::{Jobs, JobsConfig};
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
 use storage::events::Event;
 use storage::rows::{Rows, RowsConfig};
 use storage::{Blobs, Storage};
@@ -72,6 +74,11 @@ pub struct Bed {
 
 impl Bed {
     pub async fn new(database: Database, script: Script) -> Self {
+        Self::with_store(database, script, |local| local).await
+    }
+
+    /// With something between us and the folder of blobs.
+    pub async fn with_store(database: Database, script: Script, wrap: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let cluster = (database == Database::Postgres).then(|| postgres::Cluster::start(&postgres::installed().unwrap()).unwrap());
         let sqlite_url = format!("sqlite://{}?mode=rwc", folder.path().join("test.sqlite").display());
@@ -79,8 +86,8 @@ impl Bed {
         std::fs::create_dir_all(folder.path().join("blobs")).unwrap();
         std::fs::create_dir_all(folder.path().join("tmp")).unwrap();
         let storage = Storage {
-            rows: Rows::open(&RowsConfig::new(url)).await.unwrap(),
-            blobs: Blobs::open_local(&folder.path().join("blobs")).unwrap(),
+            rows: Rows::open(&RowsConfig { busy_timeout_ms: 300, ..RowsConfig::new(url) }).await.unwrap(),
+            blobs: Blobs::with_store(wrap(Arc::new(LocalFileSystem::new_with_prefix(folder.path().join("blobs")).unwrap()))),
         };
         let engines = ScriptedEngines::new(script);
         let config = EngineConfig { name: "scripted".into(), threads: 2, ..EngineConfig::default() };
@@ -90,7 +97,7 @@ impl Bed {
     }
 
     pub fn worker_config(&self) -> WorkerConfig {
-        WorkerConfig { idle_poll_ms: 200, abandon_ms: 300, ..WorkerConfig::new(self.folder.path().join("tmp")) }
+        WorkerConfig { idle_poll_ms: 200, abandon_ms: 300, wait_ms: 100, ..WorkerConfig::new(self.folder.path().join("tmp")) }
     }
 
     pub async fn start(&self) -> Worker {

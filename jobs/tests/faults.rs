@@ -1,0 +1,203 @@
+//! What is outside fails: the blob store answers with errors, with silence after success, with half a file, with a full disk; the database
+//! is held by somebody else. Work waits or is repeated, nothing is lost, and it goes on by itself.
+#![allow(clippy::unwrap_used)]
+
+mod bed;
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bed::{Bed, Database, OWNER, script};
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use jobs::clock::{Clock, SystemClock};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, Result,
+};
+
+/// What goes wrong at the next puts or gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// The store refuses.
+    PutRefused,
+    /// The store did it, but the answer was lost.
+    PutDoneThenLost,
+    DiskFull,
+    GetRefused,
+    /// Half of the bytes arrive, and no error.
+    GetHalf,
+}
+
+#[derive(Debug)]
+struct Faulty {
+    inner: Arc<dyn ObjectStore>,
+    fault: Mutex<Option<Fault>>,
+    left: AtomicU32,
+    seen: AtomicU32,
+}
+
+impl Faulty {
+    fn arm(&self, fault: Fault, times: u32) {
+        *self.fault.lock().unwrap() = Some(fault);
+        self.left.store(times, Ordering::SeqCst);
+        self.seen.store(0, Ordering::SeqCst);
+    }
+
+    /// The fault, if it is one of `kinds` and not used up.
+    fn strikes(&self, kinds: &[Fault]) -> Option<Fault> {
+        let fault = (*self.fault.lock().unwrap()).filter(|fault| kinds.contains(fault))?;
+        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        left.is_ok().then(|| {
+            self.seen.fetch_add(1, Ordering::SeqCst);
+            fault
+        })
+    }
+}
+
+fn failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> object_store::Error {
+    object_store::Error::Generic { store: "faulty", source: source.into() }
+}
+
+impl fmt::Display for Faulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("faulty")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Faulty {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
+        match self.strikes(&[Fault::PutRefused, Fault::PutDoneThenLost, Fault::DiskFull]) {
+            Some(Fault::PutDoneThenLost) => {
+                self.inner.put_opts(location, payload, opts).await?;
+                Err(failed("503 after the bytes were stored"))
+            }
+            Some(Fault::DiskFull) => Err(failed(io::Error::from(io::ErrorKind::StorageFull))),
+            Some(_) => Err(failed("500")),
+            None => self.inner.put_opts(location, payload, opts).await,
+        }
+    }
+
+    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        match self.strikes(&[Fault::PutRefused, Fault::DiskFull]) {
+            Some(Fault::DiskFull) => Err(failed(io::Error::from(io::ErrorKind::StorageFull))),
+            Some(_) => Err(failed("500")),
+            None => self.inner.put_multipart_opts(location, opts).await,
+        }
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        match self.strikes(&[Fault::GetRefused, Fault::GetHalf]) {
+            Some(Fault::GetHalf) => {
+                let whole = self.inner.get_opts(location, options).await?;
+                let (meta, attributes, range) = (whole.meta.clone(), whole.attributes.clone(), whole.range.clone());
+                let bytes = whole.bytes().await?;
+                let half: Bytes = bytes.slice(Range { start: 0, end: bytes.len() / 2 });
+                let payload = GetResultPayload::Stream(futures::stream::once(async { Ok(half) }).boxed());
+                Ok(GetResult { payload, meta, range, attributes, extensions: Default::default() })
+            }
+            Some(_) => Err(failed("500")),
+            None => self.inner.get_opts(location, options).await,
+        }
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+async fn bed_with_faults(database: Database) -> (Bed, Arc<Faulty>) {
+    let kept: Arc<Mutex<Option<Arc<Faulty>>>> = Arc::default();
+    let keep = kept.clone();
+    let bed = Bed::with_store(database, script(vec![]), move |inner| {
+        let faulty = Arc::new(Faulty { inner, fault: Mutex::new(None), left: AtomicU32::new(0), seen: AtomicU32::new(0) });
+        *keep.lock().unwrap() = Some(faulty.clone());
+        faulty
+    })
+    .await;
+    let faulty = kept.lock().unwrap().take().unwrap();
+    (bed, faulty)
+}
+
+/// More failures than a job has attempts: waiting for something outside must not use them up.
+const FAILURES: u32 = 5;
+
+async fn survives(database: Database, fault: Fault) {
+    let (bed, faulty) = bed_with_faults(database).await;
+    let worker = bed.start().await;
+    let undisturbed = bed.submit(&["The very same words.", "And some more of them."]).await;
+    let expected = bed.end_of(undisturbed).await.result.unwrap()["sha256"].clone();
+    faulty.arm(fault, FAILURES);
+    let id = bed.submit_as("somebody else", 0, &["The very same words.", "And some more of them."]).await;
+    let job = bed.jobs.wait("somebody else", id, 30_000).await.unwrap().unwrap();
+    assert_eq!((job.status.as_str(), job.chunks_done), ("completed", 2), "{:?}", job.error);
+    assert_eq!(job.result.unwrap()["sha256"], expected, "the same bytes as undisturbed");
+    assert_eq!(faulty.seen.load(Ordering::SeqCst), FAILURES, "the fault did strike");
+    let ready = bed.events("somebody else").await.iter().filter(|event| event.kind == "chunk.ready").count();
+    assert_eq!(ready, 2);
+    worker.stop(1_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_refuses_is_waited_for() {
+    survives(Database::Sqlite, Fault::PutRefused).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_whose_answer_is_lost_is_put_again() {
+    survives(Database::Sqlite, Fault::PutDoneThenLost).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_waited_for() {
+    survives(Database::Sqlite, Fault::DiskFull).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_does_not_give_back_is_waited_for() {
+    survives(Database::Sqlite, Fault::GetRefused).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_blob_is_never_merged() {
+    survives(Database::Sqlite, Fault::GetHalf).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_held_by_somebody_else_is_waited_for() {
+    let bed = Bed::new(Database::Sqlite, script(vec![])).await;
+    let worker = bed.start().await;
+    let id = bed.submit(&["One.", "Two.", "Three.", "Four."]).await;
+    bed.told_of("chunk.ready").await;
+    // Another process takes the write lock for longer than anybody's patience.
+    let other = bed.storage.rows.reopen_single(5_000).await.unwrap();
+    let held = other.begin().await.unwrap();
+    let refused = bed.jobs.submit(OWNER, bed::submission(&["Five."])).await;
+    assert!(refused.is_err(), "an accept that can't be made durable is not acknowledged");
+    SystemClock.sleep(1_500).await;
+    assert!(bed.jobs.job(OWNER, id).await.unwrap().is_some(), "reading goes on");
+    drop(held);
+    assert_eq!(bed.end_of(id).await.status, "completed");
+    let next = bed.submit(&["Six."]).await;
+    assert_eq!(bed.end_of(next).await.status, "completed");
+    worker.stop(1_000).await;
+}
