@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "this crate is only there for tests: a panic is how a test fails")]
 
 pub mod client;
+pub mod crash_loop;
 pub mod engine_calls;
 #[cfg(target_os = "linux")]
 pub mod power_cut;

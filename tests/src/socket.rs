@@ -64,6 +64,20 @@ impl Socket {
         }
     }
 
+    /// For a server that may die at any moment.
+    pub async fn try_connect(base: &str, key: &str) -> Option<Self> {
+        let mut request = format!("{}/ws", base.replacen("http", "ws", 1)).into_client_request().unwrap();
+        request.headers_mut().insert("X-API-Key", HeaderValue::from_str(key).unwrap());
+        let (stream, _) = tokio_tungstenite::connect_async(request).await.ok()?;
+        Some(Self { stream })
+    }
+
+    /// Asks for the events after `after_seq`; `false` when there is nobody to ask. The confirmation comes with the events.
+    pub async fn try_subscribe(&mut self, after_seq: i64) -> bool {
+        let data = json!({"type": "subscribe", "ref": "subscription", "topics": ["jobs"], "after_seq": after_seq});
+        self.stream.send(Message::text(data.to_string())).await.is_ok()
+    }
+
     pub async fn send(&mut self, message: &Value) {
         self.stream.send(Message::text(message.to_string())).await.unwrap();
     }
