@@ -233,7 +233,8 @@ async fn listen(base: &str, key: &str, after_seq: i64) -> Vec<Envelope> {
     heard
 }
 
-async fn stored_events(base: &str, key: &str, after_seq: i64) -> Vec<Envelope> {
+/// All that the server has stored for a key after `after_seq`.
+pub async fn stored_events(base: &str, key: &str, after_seq: i64) -> Vec<Envelope> {
     let mut socket = Socket::connect(base, Some(key)).await.unwrap();
     let subscribed = socket.subscribe(Some(after_seq)).await;
     let count = subscribed.data["replayed"].as_u64().unwrap();

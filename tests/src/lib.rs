@@ -12,6 +12,8 @@ pub mod crash_loop;
 pub mod engine_calls;
 #[cfg(target_os = "linux")]
 pub mod power_cut;
+#[cfg(unix)]
+pub mod postgres;
 pub mod script;
 pub mod server;
 pub mod socket;

@@ -80,6 +80,26 @@ impl TestServer {
         }
     }
 
+    /// The same where the start may end the process; then it gives how.
+    pub async fn try_restart(&mut self) -> Result<(), ExitStatus> {
+        assert!(self.process.is_none(), "kill or stop it first");
+        self.spawn().await
+    }
+
+    /// Sets a variable for every process that is started from now on; `None` takes it away.
+    pub fn set_variable(&mut self, name: &str, value: Option<&str>) {
+        self.options.environment.retain(|(known, _)| known != name);
+        self.options.environment.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+    }
+
+    /// `clonyvoice work` on the same folder, killed when dropped. Its log goes where the server's goes.
+    pub fn start_worker(&self, arguments: &[&str]) -> Child {
+        let log = self.log();
+        let mut command = self.program();
+        command.arg("work").args(arguments).arg("--data-dir").arg(self.data_folder());
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).kill_on_drop(true).spawn().unwrap()
+    }
+
     async fn spawn(&mut self) -> Result<(), ExitStatus> {
         let log = self.log();
         let mut command = self.program();
@@ -141,6 +161,34 @@ impl TestServer {
     pub async fn kill(&mut self) {
         let mut process = self.process.take().expect("it runs");
         process.kill().await.unwrap();
+    }
+
+    /// Waits until the process ends by itself.
+    pub async fn died(&mut self) -> ExitStatus {
+        match tokio::time::timeout(wait::LIMIT, self.process.as_mut().expect("it runs").wait()).await {
+            Ok(status) => {
+                self.process = None;
+                status.unwrap()
+            }
+            Err(_) => panic!("the server lives on"),
+        }
+    }
+
+    /// How the process ended, if it does so within the time that an abort may take to be seen.
+    pub async fn died_soon(&mut self) -> Option<ExitStatus> {
+        let process = self.process.as_mut().expect("it runs");
+        let status = tokio::time::timeout(std::time::Duration::from_secs(10), process.wait()).await.ok()?.unwrap();
+        self.process = None;
+        Some(status)
+    }
+
+    /// Whether the process has ended by itself.
+    pub fn has_died(&mut self) -> bool {
+        let died = self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_some());
+        if died {
+            self.process = None;
+        }
+        died
     }
 
     /// SIGTERM, and waits for the end.
