@@ -95,6 +95,11 @@ fn complete(operation: &mut Map<String, Value>, route: &Route) {
         return;
     };
     responses.remove("default");
+    if let Some(content_type) = file_type(route.path) {
+        for response in responses.values_mut() {
+            rename_content(response, content_type);
+        }
+    }
     for (status, response) in responses.iter_mut() {
         response["headers"] = answer_headers(status, route.gate.access);
     }
@@ -108,6 +113,25 @@ fn complete(operation: &mut Map<String, Value>, route: &Route) {
         responses.insert(status.to_string(), response);
     }
     responses.sort_keys();
+}
+
+/// What the files of a generation are, where they are not audio.
+fn file_type(path: &str) -> Option<&'static str> {
+    let ending = path.strip_prefix("/api/generations/{id}/")?;
+    match ending {
+        "subtitles.srt" => Some("application/x-subrip"),
+        "subtitles.vtt" => Some("text/vtt"),
+        "peaks" => Some("application/json"),
+        _ => None,
+    }
+}
+
+fn rename_content(response: &mut Value, content_type: &str) {
+    if let Some(content) = response.get_mut("content").and_then(Value::as_object_mut)
+        && let Some(file) = content.remove("audio/wav")
+    {
+        content.insert(content_type.into(), file);
+    }
 }
 
 fn limit_of(scope: Scope, weight: Weight) -> u32 {

@@ -312,3 +312,74 @@ fn of_framework(status: StatusCode, error: Option<&StatusError>, method: &str, a
         _ => Problem::internal(error.map_or_else(|| status.to_string(), |error| error.brief.clone())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use salvo::catch_panic::CatchPanic;
+    use salvo::catcher::Catcher;
+    use salvo::prelude::{Router, Service, handler};
+    use salvo::test::{ResponseExt, TestClient};
+
+    use super::*;
+
+    #[handler]
+    async fn panicking(res: &mut Response) {
+        res.headers_mut().insert(ETAG, HeaderValue::from_static("\"old\""));
+        panic!("secret of the house");
+    }
+
+    #[handler]
+    async fn failing() -> Result<(), Problem> {
+        Err(Problem::internal("secret of the house"))
+    }
+
+    #[handler]
+    async fn teapot(res: &mut Response) {
+        res.status_code(StatusCode::IM_A_TEAPOT);
+    }
+
+    fn service() -> Service {
+        let at = |path: &str| Router::with_path(path);
+        let router = Router::new().push(at("panic").get(panicking)).push(at("fail").get(failing)).push(at("tea").get(teapot));
+        Service::new(router).hoop(request_id::RequestId).hoop(CatchPanic::new()).catcher(Catcher::default().hoop(ProblemCatcher))
+    }
+
+    #[tokio::test]
+    async fn what_went_wrong_inside_stays_inside() {
+        for path in ["panic", "fail"] {
+            let mut response = TestClient::get(format!("http://localhost/{path}")).send(&service()).await;
+            assert_eq!(response.status_code, Some(StatusCode::INTERNAL_SERVER_ERROR));
+            assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+            assert!(!response.headers().contains_key(ETAG));
+            let body = response.take_string().await.unwrap();
+            assert!(body.contains("\"internal\"") && !body.contains("secret"), "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_status_without_a_code_keeps_its_number() {
+        let mut response = TestClient::get("http://localhost/tea").send(&service()).await;
+        assert_eq!(response.status_code, Some(StatusCode::IM_A_TEAPOT));
+        assert!(response.take_string().await.unwrap().contains("invalid_request"));
+    }
+
+    #[test]
+    fn storage_errors_are_sorted_by_what_the_caller_does_next() {
+        let code = |error: StorageError| Problem::from(error).code;
+        assert_eq!(code(StorageError::Busy(String::new())), Code::StorageUnavailable);
+        assert_eq!(code(StorageError::Full(String::new())), Code::InsufficientStorage);
+        assert_eq!(code(StorageError::BlobNotFound(String::new())), Code::Gone);
+        assert_eq!(code(StorageError::Malformed(String::new())), Code::Internal);
+        assert_eq!(Problem::from(StorageError::Unreachable(String::new())).retry_after_s, Some(1));
+    }
+
+    #[test]
+    fn long_lists_of_wrong_fields_are_counted() {
+        let problem =
+            Problem::invalid((0..10).map(|index| FieldProblem::new(format!("chunks[{index}].text"), "must not be empty")).collect());
+        assert!(problem.detail.ends_with("(and 7 more)"), "{}", problem.detail);
+        assert_eq!(problem.errors.len(), 10);
+    }
+}

@@ -39,7 +39,7 @@ impl Handler for RequestId {
 /// A caller may bring its own id, if it is short and plain.
 fn acceptable(value: &HeaderValue) -> Option<String> {
     let text = value.to_str().ok()?;
-    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
     // No underscore: an API key sent here by mistake is not logged.
     ((8..=64).contains(&text.len()) && plain).then(|| text.to_owned())
 }

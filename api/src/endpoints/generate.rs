@@ -246,7 +246,7 @@ pub struct MergeJob {
     pub job: Job,
     /// The fields of `result`, for who waited.
     #[serde(flatten)]
-    #[salvo(schema(value_type = Option<crate::wire::job::MergeResult>))]
+    #[salvo(schema(skip))]
     pub merged: Option<Value>,
 }
 

@@ -11,6 +11,7 @@ use crate::wire::list::Item;
 
 impl Item for Job {
     const PLURAL: &'static str = "generations";
+    const LIST: &'static str = "GenerationList";
 }
 
 /// The same jobs in the list of jobs.
@@ -21,6 +22,7 @@ pub struct ListedJob(pub Job);
 
 impl Item for ListedJob {
     const PLURAL: &'static str = "jobs";
+    const LIST: &'static str = "JobList";
 }
 
 /// A generation with all that is known of it.

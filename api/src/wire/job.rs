@@ -15,7 +15,7 @@ use crate::wire::time::rfc3339;
     "generation_id": "0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90", "type": "generate.clone_chunked", "status": "queued", "progress": 0.0,
     "stage": null, "queue_position": 2, "eta_ms": null, "chunks_total": 14, "chunks_done": 0, "attempt": 1, "priority": 0,
     "created_at": "2026-01-31T12:00:00.123Z", "started_at": null, "finished_at": null, "error": null, "result": null,
-    "title": null, "voice_id": "ava", "voice_name": "Ava", "metadata": null,
+    "title": null, "voice_id": "nora", "voice_name": "Nora", "metadata": null,
     "links": {"self": "/api/jobs/0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90", "generation": "/api/generations/0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90",
               "audio": null, "timeline": "/api/timeline/0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90"}
 })))]

@@ -1,6 +1,7 @@
 //! Lists: `limit` and `cursor` in, `items`, `next_cursor` and `total` out, and the items once more under their natural name.
 
-use salvo::oapi::{Components, Object, RefOr, Schema, ToSchema, schema::Array};
+use salvo::oapi::schema::{Array, Ref};
+use salvo::oapi::{Components, Object, RefOr, Schema, ToSchema};
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
@@ -21,6 +22,8 @@ pub fn limit(asked: Option<u32>) -> Result<u32, Problem> {
 /// What has a natural name in the plural.
 pub trait Item {
     const PLURAL: &'static str;
+    /// The name of the list in the document.
+    const LIST: &'static str;
 }
 
 /// One page of a list.
@@ -46,6 +49,10 @@ impl<T: Serialize + Item> Serialize for Page<T> {
 
 impl<T: ToSchema + Item + 'static> ToSchema for Page<T> {
     fn to_schema(components: &mut Components) -> RefOr<Schema> {
+        let reference = RefOr::Ref(Ref::from_schema_name(T::LIST));
+        if components.schemas.contains_key(T::LIST) {
+            return reference;
+        }
         let item = T::to_schema(components);
         let items = Schema::Array(Array::new().items(item));
         let total = i64::to_schema(components);
@@ -59,6 +66,7 @@ impl<T: ToSchema + Item + 'static> ToSchema for Page<T> {
             .required("total")
             .property(T::PLURAL, items)
             .required(T::PLURAL);
-        RefOr::Type(Schema::Object(Box::new(object)))
+        components.schemas.insert(T::LIST.to_owned(), RefOr::Type(Schema::Object(Box::new(object))));
+        reference
     }
 }

@@ -156,19 +156,19 @@ pub trait IntoSubmission {
 
 speech_request! {
     /// Speech with a preset voice.
-    #[salvo(schema(example = json!({"text": "Hello there. How are you today?", "voice_id": "ava"})))]
+    #[salvo(schema(example = json!({"text": "Hello there. How are you today?", "voice_id": "nora"})))]
     PresetRequest Preset {} |_| Own::default()
 }
 
 speech_request! {
     /// Speech with a cloned voice; presets are taken too.
-    #[salvo(schema(example = json!({"text": "Hello there. How are you today?", "voice_id": "ava", "language": "en"})))]
+    #[salvo(schema(example = json!({"text": "Hello there. How are you today?", "voice_id": "nora", "language": "en"})))]
     CloneRequest Clone {} |_| Own::default()
 }
 
 speech_request! {
     /// Speech made piece by piece; each piece can be heard as soon as it is made.
-    #[salvo(schema(example = json!({"text": "The first sentence. The second one.", "voice_id": "ava", "max_chunk_chars": 250})))]
+    #[salvo(schema(example = json!({"text": "The first sentence. The second one.", "voice_id": "nora", "max_chunk_chars": 250})))]
     ChunkedRequest CloneChunked {
         /// The pieces, when the caller has split the text.
         chunks: Option<Vec<SpeechChunk>>,
@@ -191,7 +191,7 @@ speech_request! {
 
 speech_request! {
     /// A dialogue: each piece or turn has its voice.
-    #[salvo(schema(example = json!({"text": "[voice:ann]Who is there? [voice:bob]Only me.", "voices": {"ann": "ava", "bob": "ben"}})))]
+    #[salvo(schema(example = json!({"text": "[voice:ann]Who is there? [voice:bob]Only me.", "voices": {"ann": "nora", "bob": "elias"}})))]
     MultivoiceRequest Multivoice {
         /// The pieces, each with its voice.
         chunks: Option<Vec<SpeechChunk>>,
@@ -221,7 +221,7 @@ speech_request! {
 
 speech_request! {
     /// One voice in several languages.
-    #[salvo(schema(example = json!({"text": "Good morning. Bonjour à tous.", "voice_id": "ava", "languages": ["en", "fr"]})))]
+    #[salvo(schema(example = json!({"text": "Good morning. Bonjour à tous.", "voice_id": "nora", "languages": ["en", "fr"]})))]
     MultilangRequest Multilang {
         /// The pieces, each with its language.
         chunks: Option<Vec<SpeechChunk>>,
@@ -427,11 +427,11 @@ mod tests {
 
     #[test]
     fn fields_have_other_names() {
-        let plain = submission::<PresetRequest>(r#"{"text": "Hi.", "voice_id": "ava", "language": "en", "format": "wav"}"#);
+        let plain = submission::<PresetRequest>(r#"{"text": "Hi.", "voice_id": "nora", "language": "en", "format": "wav"}"#);
         for json in [
-            r#"{"input": "Hi.", "voice": "ava", "lang": "en", "response_format": "wav"}"#,
-            r#"{"text": "Hi.", "speaker": "ava", "language": "en", "later": {"x": 1}}"#,
-            r#"{"text": "Hi.", "preset": "ava", "language": "en", "speed": null}"#,
+            r#"{"input": "Hi.", "voice": "nora", "lang": "en", "response_format": "wav"}"#,
+            r#"{"text": "Hi.", "speaker": "nora", "language": "en", "later": {"x": 1}}"#,
+            r#"{"text": "Hi.", "preset": "nora", "language": "en", "speed": null}"#,
         ] {
             assert_eq!(submission::<PresetRequest>(json), plain, "{json}");
         }

@@ -27,6 +27,7 @@ pub struct Voice {
 
 impl Item for Voice {
     const PLURAL: &'static str = "voices";
+    const LIST: &'static str = "VoiceList";
 }
 
 impl Voice {
