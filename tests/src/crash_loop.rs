@@ -219,16 +219,22 @@ impl User {
     }
 }
 
-/// Reads stored events until the server is gone.
+/// Reads stored events until the server is gone. A server that is asked late tells live events in the meantime; what counts begins with its
+/// confirmation.
 async fn listen(base: &str, key: &str, after_seq: i64) -> Vec<Envelope> {
     let mut heard = Vec::new();
     let Some(mut socket) = Socket::try_connect(base, key).await else { return heard };
     if !socket.try_subscribe(after_seq).await {
         return heard;
     }
+    let mut subscribed = false;
     while let Ok(event) = socket.next().await {
-        assert_ne!(event.data["gap"], true, "events are missing: {event:?}");
-        heard.extend(Some(event).filter(|event| event.seq.is_some()));
+        if event.kind == "subscribed" {
+            assert_eq!(event.data["gap"], false, "events are missing: {event:?}");
+            subscribed = true;
+        } else if subscribed && event.seq.is_some() {
+            heard.push(event);
+        }
     }
     heard
 }

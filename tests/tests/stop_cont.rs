@@ -1,0 +1,72 @@
+//! A worker that is stopped (SIGSTOP) for longer than its leases, and goes on (SIGCONT) when another has done its work: none of what it
+//! brings late is taken. A lease is half a minute, so one round stops many runs at once; each of them is a stale commit that must not be.
+//!
+//! `STOP_CONT_RUNS=200` stops more.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tests::crash_loop::{announced, stored_events};
+use tests::{Engine, ServerOptions, TestServer, wait};
+use tokio::process::Child;
+
+const RUNS: u64 = 50;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_too_late_is_not_taken() {
+    let runs = runs();
+    let counts = tempfile::tempdir().unwrap();
+    // The first calls are those of the worker that will be stopped: they ask nobody whether to go on, so that each of them brings its result.
+    let script = json!({"ms_per_char": 25, "steps": 1, "counts_folder": counts.path(), "rules": [
+        {"needle": "", "act": {"hang": {"ms": 1500}}, "times": runs},
+    ]});
+    let environment = vec![("CLONYVOICE_ROLE".into(), "api".into()), ("CLONYVOICE_LEASE_MS".into(), "30000".into())];
+    let server = TestServer::start(ServerOptions { engine: Engine::Scripted(script), environment, ..ServerOptions::default() }).await;
+    let client = server.client();
+    let mut first = server.start_worker(&["--speech-workers", &runs.to_string()]);
+    let chunks: Vec<Value> = (0..runs).map(|index| json!({"text": format!("Late number {index}.")})).collect();
+    let body = json!({"chunks": chunks, "voice_id": client.preset(0).await, "seed": 2});
+    let task = client.submit("/api/generate/clone-chunked", &body).await;
+    let calls = async || std::fs::metadata(counts.path().join("rule-0")).is_ok_and(|file| file.len() >= runs).then_some(());
+    wait::until("all runs at work", calls).await;
+    signal(&first, Signal::STOP);
+    let done_before = client.get(&format!("/api/jobs/{task}")).await.expect(200).json()["chunks_done"].as_u64().unwrap();
+    let stopped_at = wait::now();
+
+    let mut second = server.start_worker(&["--speech-workers", "2"]);
+    client.completed(&task).await;
+    eprintln!(
+        "{done_before} of {runs} before the stop; taken over and completed after {} s",
+        wait::now().duration_since(stopped_at).as_secs()
+    );
+    let before = stored_events(&server.base(), server.key(), 0).await;
+    let audio = client.get(&format!("/api/generations/{task}/audio")).await.expect(200).body.clone();
+
+    signal(&first, Signal::CONT);
+    // It ends in order, so all its runs have ended in one way or another.
+    signal(&first, Signal::TERM);
+    let status = first.wait().await.unwrap();
+    assert!(status.success(), "{status}");
+    let after = stored_events(&server.base(), server.key(), 0).await;
+    assert_eq!(before, after, "a late commit was told");
+    let announced = announced(&after);
+    assert_eq!(announced.len() as u64, runs);
+    assert!(announced.values().all(|times| *times == 1), "{announced:?}");
+    let again = client.get(&format!("/api/generations/{task}/audio")).await.expect(200).body.clone();
+    assert!(audio == again, "a late merge was stored");
+    assert!(done_before < runs, "nothing was stopped in the middle");
+    eprintln!("{} runs woke after their lease, 0 late commits", runs - done_before);
+    second.kill().await.unwrap();
+}
+
+/// For the test run, and no configuration of the program.
+#[allow(clippy::disallowed_methods, reason = "the switch is for the test run, no configuration of the program")]
+fn runs() -> u64 {
+    std::env::var("STOP_CONT_RUNS").map_or(RUNS, |value| value.parse().unwrap())
+}
+
+fn signal(process: &Child, signal: Signal) {
+    kill_process(Pid::from_raw(process.id().unwrap().cast_signed()).unwrap(), signal).unwrap();
+}
