@@ -147,7 +147,6 @@ pub(crate) async fn json(response: &mut Response) -> Value {
 }
 
 /// The problem of a response, which must have this status and code and all that the contract wants.
-#[track_caller]
 pub(crate) async fn problem(mut response: Response, expected: u16, code: &str) -> Value {
     let got = status(&response);
     let request_id = header(&response, "x-request-id").map(str::to_owned);
