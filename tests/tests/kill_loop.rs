@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use tests::crash_loop::{Accepted, CANCELLED_WORD, Dice, User, announced};
 use tests::{Client, Engine, ServerOptions, TestServer, wait};
 
-const KILLS: u64 = 100;
+const KILLS: u64 = 200;
 /// From readiness to the kill, at most.
 const LIFE_MS_MAX: u64 = 400;
 const SLOTS: u64 = 2;
