@@ -18,7 +18,9 @@ async fn one_is_killed() {
         return;
     };
     let cluster = Cluster::start(&binaries).unwrap();
-    let environment = vec![("CLONYVOICE_ROLE".into(), "api".into()), ("CLONYVOICE_DATABASE_URL".into(), cluster.url())];
+    // Leases of an hour: who waited for their end would not see the end of this test.
+    let variables = [("ROLE", "api"), ("DATABASE_URL", &cluster.url()), ("LEASE_MS", "3600000")];
+    let environment = variables.map(|(name, value)| (format!("CLONYVOICE_{name}"), value.to_owned())).to_vec();
     let engine = Engine::Scripted(script::slow(100));
     let server = TestServer::start(ServerOptions { engine: engine.clone(), environment, ..ServerOptions::default() }).await;
     let client = server.client();
