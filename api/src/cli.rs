@@ -48,6 +48,9 @@ pub enum Command {
         /// Must not exist, or be empty
         folder: PathBuf,
     },
+    /// Hold queues, or let them go on; works while the server runs
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// Runs one job for the process that holds it; see `jobs::isolate`
     #[command(hide = true)]
     IsolatedJob { job_id: uuid::Uuid, lease_no: i64 },
@@ -103,6 +106,20 @@ pub enum Keys {
     Revoke {
         /// The eight characters behind `cvk_`
         id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum QueueCommand {
+    /// Start no more jobs; running ones end, new ones are accepted
+    Pause {
+        /// `cpu` (speech) or `io` (merging) [default: both]
+        queue: Option<String>,
+    },
+    /// Go on
+    Resume {
+        /// `cpu` or `io` [default: both]
+        queue: Option<String>,
     },
 }
 

@@ -11,6 +11,8 @@ use crate::limits::{Decision, Weight};
 use crate::problem::{Code, Problem};
 use crate::scopes::Scope;
 
+const UNREAD_BYTES_MAX: u64 = 64 * 1024;
+
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -68,7 +70,8 @@ impl Gate {
     async fn pass(&self, req: &mut Request, depot: &mut Depot, res: &mut Response) -> Result<(), Problem> {
         let app = app::of(depot)?;
         let bytes_max = match self.body {
-            BodyKind::None => 0,
+            // What is sent all the same is passed over.
+            BodyKind::None => UNREAD_BYTES_MAX,
             BodyKind::Json => app.config.json_body_bytes_max,
         };
         req.extensions_mut().insert(BodyLimit { bytes_max, idle_ms: app.config.body_idle_ms });

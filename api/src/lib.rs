@@ -17,6 +17,7 @@ pub mod event_tail;
 pub mod file_answer;
 pub mod file_name;
 pub mod gate;
+pub mod hold_queue;
 pub mod host_check;
 pub mod idempotency;
 pub mod isolated_job;

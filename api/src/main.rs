@@ -7,7 +7,7 @@ use api::cli::{Cli, Command, Keys};
 use api::config::{self, Config};
 use api::create_key::{self, NewKey};
 use api::doctor::{self, State};
-use api::{backup, isolated_job, logging, say, serve};
+use api::{backup, hold_queue, isolated_job, logging, say, serve};
 use clap::Parser;
 use jobs::clock::SystemClock;
 
@@ -51,6 +51,10 @@ async fn run(command: Command, config: Config) -> ExitCode {
                 println!("{}: the database and {} audio files of {} bytes", folder.display(), report.blobs, report.blob_bytes);
                 ExitCode::SUCCESS
             }
+            Err(error) => fail(FAILED, &error),
+        },
+        Command::Queue(command) => match hold_queue::hold(&config, &command).await {
+            Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(FAILED, &error),
         },
         Command::IsolatedJob { job_id, lease_no } => match isolated_job::run(job_id, lease_no).await {

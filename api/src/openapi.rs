@@ -193,6 +193,7 @@ fn own_problems(path: &str) -> Vec<Code> {
         "/api/generation/cancel" => vec![Code::TaskNotFound, Code::NotCancellable],
         "/api/job/cancel" => vec![Code::JobNotFound, Code::NotCancellable],
         "/api/jobs/{id}" => vec![Code::JobNotFound],
+        "/api/jobs/{id}/retry" => vec![Code::JobNotFound, Code::Conflict],
         "/api/generations/{id}" => vec![Code::GenerationNotFound],
         "/api/audio/chunk/{task_id}/{index}" => {
             vec![Code::TaskNotFound, Code::ChunkNotFound, Code::AudioNotFound, Code::Gone, Code::RangeNotSatisfiable]

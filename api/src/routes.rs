@@ -21,6 +21,8 @@ use crate::scopes::Scope;
 
 /// Jobs may belong to any of these; the key that asked for one may look at it.
 const JOB_SCOPES: &[Scope] = &[Scope::TtsGenerate, Scope::CloneCreate, Scope::AudioProcess, Scope::TtsTimeline, Scope::SystemRead];
+/// Those of them that make something.
+const MAKER_SCOPES: &[Scope] = &[Scope::TtsGenerate, Scope::CloneCreate, Scope::AudioProcess, Scope::TtsTimeline];
 /// Files of a generation, for those who made it and those who read the history.
 const FILE_SCOPES: &[Scope] = &[Scope::VoicesRead, Scope::TtsGenerate];
 
@@ -60,6 +62,12 @@ impl Route {
     /// Not in the product's documentation.
     fn ours(mut self) -> Self {
         self.documented = false;
+        self
+    }
+
+    /// A POST that says everything in its path.
+    fn without_body(mut self) -> Self {
+        self.gate.body = BodyKind::None;
         self
     }
 
@@ -109,6 +117,7 @@ pub fn table() -> Vec<Route> {
         "Jobs" {
             get("/api/jobs", Access::AnyOf(JOB_SCOPES)) => jobs::list_jobs, light, ours;
             get("/api/jobs/{id}", Access::AnyOf(JOB_SCOPES)) => jobs::get_job, light, ours;
+            post("/api/jobs/{id}/retry", Access::AnyOf(MAKER_SCOPES)) => jobs::retry_job, ours, without_body;
             post("/api/job/cancel", scope(Scope::SystemRead)) => queue::cancel_job;
             get("/api/queue/status", scope(Scope::SystemRead)) => queue::queue_status;
         }

@@ -27,8 +27,8 @@ fn each_route_has_a_scope_or_stands_on_the_public_list() {
         let public = route.gate.access == Access::Public;
         assert_eq!(public, PUBLIC.contains(&route.path), "{} {}", route.method, route.path);
         assert!(public || !route.gate.access.scopes().is_empty(), "{} {}", route.method, route.path);
-        let reads = route.method == Method::POST || route.method == Method::PUT;
-        assert_eq!(route.gate.body != BodyKind::None, reads, "{} {}", route.method, route.path);
+        let may_read = route.method == Method::POST || route.method == Method::PUT;
+        assert!(may_read || route.gate.body == BodyKind::None, "{} {}", route.method, route.path);
     }
     let mut names: Vec<String> = table.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
     names.sort();
@@ -232,7 +232,9 @@ async fn another_keys_objects_are_not_there() {
     let other = bed.new_key(&Scope::ALL).await;
     for route in routes::table().iter().filter(|route| route.path.contains("{id}") && !route.path.starts_with("/api/voices")) {
         let path = route.path.replace("{id}", &id);
-        assert!([200, 202].contains(&status(&bed.get(&path).await)), "{path}");
+        if route.method == Method::GET {
+            assert!([200, 202].contains(&status(&bed.get(&path).await)), "{path}");
+        }
         let asked = request(route.method.clone(), &path).add_header("x-api-key", &other, true).add_header("range", "bytes=0-1", true);
         assert_eq!(status(&bed.send(asked).await), 404, "{path}");
     }

@@ -15,7 +15,7 @@ pub mod lease;
 mod look_up;
 mod merge_chunks;
 mod moves;
-mod pause;
+pub mod pause;
 pub mod plan;
 mod queue;
 mod recover;

@@ -1,31 +1,21 @@
 //! Holding queues: a held queue gives out no jobs, running ones go on, and new ones are accepted.
 
-use storage::StorageError;
+use storage::{Rows, StorageError};
 
-use crate::Jobs;
+use crate::clock::Clock;
 use crate::job::QUEUES;
 
-impl Jobs {
-    /// Holds one queue, or all. False: there is no such queue.
-    pub async fn pause(&self, queue: Option<&str>) -> Result<bool, StorageError> {
-        self.set_paused(queue, true).await
-    }
-
-    pub async fn resume(&self, queue: Option<&str>) -> Result<bool, StorageError> {
-        self.set_paused(queue, false).await
-    }
-
-    async fn set_paused(&self, queue: Option<&str>, paused: bool) -> Result<bool, StorageError> {
-        let chosen: Vec<&str> = QUEUES.iter().copied().filter(|name| queue.is_none_or(|wanted| wanted == *name)).collect();
-        let mut tx = self.storage.rows.begin().await?;
-        for name in &chosen {
-            if paused {
-                storage::jobs::pause_queue(&mut tx, name, self.clock.now_ms()).await?;
-            } else {
-                storage::jobs::resume_queue(&mut tx, name).await?;
-            }
+/// Holds one queue or all, or lets them go on. False: there is no such queue.
+pub async fn set_paused(rows: &Rows, queue: Option<&str>, paused: bool, clock: &dyn Clock) -> Result<bool, StorageError> {
+    let chosen: Vec<&str> = QUEUES.iter().copied().filter(|name| queue.is_none_or(|wanted| wanted == *name)).collect();
+    let mut tx = rows.begin().await?;
+    for name in &chosen {
+        if paused {
+            storage::jobs::pause_queue(&mut tx, name, clock.now_ms()).await?;
+        } else {
+            storage::jobs::resume_queue(&mut tx, name).await?;
         }
-        tx.commit().await?;
-        Ok(!chosen.is_empty())
     }
+    tx.commit().await?;
+    Ok(!chosen.is_empty())
 }

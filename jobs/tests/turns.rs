@@ -89,14 +89,15 @@ async fn a_scheduled_job_waits_for_its_time(database: Database) {
 
 async fn a_held_queue_gives_out_nothing(database: Database) {
     let bed = Bed::new(database, Script::default()).await;
-    assert!(bed.jobs.pause(Some("cpu")).await.unwrap());
-    assert!(!bed.jobs.pause(Some("no such queue")).await.unwrap());
+    let set = async |queue, paused| jobs::pause::set_paused(&bed.storage.rows, queue, paused, &jobs::clock::SystemClock).await.unwrap();
+    assert!(set(Some("cpu"), true).await);
+    assert!(!set(Some("no such queue"), true).await);
     let worker = bed.start().await;
     let id = bed.submit(&["One."]).await;
     assert!(claim(&bed, 0).await.is_none());
     assert!(bed.jobs.queue(OWNER).await.unwrap().paused);
     assert_eq!(bed.engine.calls(), 0);
-    assert!(bed.jobs.resume(None).await.unwrap());
+    assert!(set(None, false).await);
     assert_eq!(bed.end_of(id).await.status, "completed");
     worker.stop(1_000).await;
 }

@@ -1,12 +1,13 @@
 //! Jobs: how far long work is.
 
+use jobs::retry::RetryError;
 use salvo::Writer;
 use salvo::oapi::endpoint;
 use salvo::oapi::extract::PathParam;
 
 use super::generations::page;
 use super::{not_found, parse_id};
-use crate::answer::Reply;
+use crate::answer::{Accepted, Reply};
 use crate::app::App;
 use crate::authenticate::Caller;
 use crate::problem::{Code, Problem};
@@ -38,4 +39,18 @@ pub async fn get_job(app: App, caller: Caller, id: PathParam<String>, waiting: W
         None => view,
     };
     Ok(Reply(Job::of(view)))
+}
+
+/// Retry a failed or cancelled job
+///
+/// What is finished stays finished; the rest is put into the queue again.
+#[endpoint(operation_id = "retry_job")]
+pub async fn retry_job(app: App, caller: Caller, id: PathParam<String>) -> Result<Accepted<Job>, Problem> {
+    let id = parse_id(&id, Code::JobNotFound, "job")?;
+    let view = app.jobs.retry(&caller.owner_id, id).await.map_err(|error| match error {
+        RetryError::NotFound(_) => not_found(Code::JobNotFound, "job"),
+        RetryError::NotFailed(_) => Problem::new(Code::Conflict, "the job has neither failed nor been cancelled"),
+        RetryError::Storage(error) => error.into(),
+    })?;
+    Ok(Accepted { location: format!("/api/jobs/{}", view.id), body: Job::of(view), retry_after_s: None })
 }

@@ -10,6 +10,7 @@ use salvo::oapi::ToSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::time;
 use crate::problem::{Code, FieldProblem, Problem};
 
 /// Longer ones have no use and would bloat every answer.
@@ -116,6 +117,8 @@ macro_rules! speech_request {
             /// -10 to 10.
             #[salvo(schema(minimum = -10, maximum = 10))]
             pub priority: Option<i64>,
+            /// Nothing of it is started before; RFC 3339, at most a year ahead.
+            pub not_before: Option<String>,
             /// Not available in this version.
             pub callback_url: Option<String>,
         }
@@ -141,6 +144,7 @@ macro_rules! speech_request {
                     metadata: self.metadata,
                     montage_id: self.montage_id,
                     priority: self.priority,
+                    not_before: self.not_before,
                     callback_url: self.callback_url,
                 };
                 common.into_submission(GenerationKind::$kind, own, trace)
@@ -280,6 +284,7 @@ struct Common {
     metadata: Option<Value>,
     montage_id: Option<String>,
     priority: Option<i64>,
+    not_before: Option<String>,
     callback_url: Option<String>,
 }
 
@@ -320,7 +325,7 @@ impl Common {
             title: self.title.filter(|title| !title.trim().is_empty()),
             metadata: self.metadata,
             priority: self.priority.unwrap_or(0),
-            not_before_ms: None,
+            not_before_ms: self.not_before.as_deref().and_then(time::parse_ms),
             idempotency: None,
             trace,
         })
@@ -342,6 +347,11 @@ impl Common {
         check(metadata_bytes <= METADATA_BYTES_MAX, "metadata", "must have at most 16384 bytes");
         check(own.voices.len() <= VOICES_MAX, "voices", "must be at most 1000");
         check(!own.translate, "translate", "translation is not available in this version");
+        check(
+            self.not_before.as_deref().is_none_or(|text| time::parse_ms(text).is_some()),
+            "not_before",
+            "must be a time such as 2026-12-31T23:00:00Z",
+        );
         check(self.callback_url.is_none(), "callback_url", "callbacks are not available in this version");
         if !errors.is_empty() {
             return Err(Problem::invalid(errors));
