@@ -35,7 +35,7 @@ pub struct AppState {
     pub clock: Arc<dyn Clock>,
     pub limits: Limits,
     pub key_use: KeyUse,
-    /// New at every start.
+    /// `<node id>/<uuid>`, new at every start.
     pub process: String,
     pub tails: EventTails,
     /// Fires when the server begins to stop: nobody waits for a job any longer.
@@ -51,11 +51,11 @@ pub struct AppState {
 
 impl App {
     #[allow(clippy::disallowed_methods, reason = "the zero of the steady clock")]
-    pub fn new(config: Config, storage: Storage, jobs: Jobs, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(config: Config, storage: Storage, jobs: Jobs, clock: Arc<dyn Clock>, node_id: &str) -> Self {
         Self(Arc::new(AppState {
             limits: Limits::new(config.strict_rate_limits),
             key_use: KeyUse::default(),
-            process: Uuid::now_v7().to_string(),
+            process: format!("{node_id}/{}", Uuid::now_v7()),
             tails: EventTails::new(storage.rows.clone(), clock.clone()),
             stopping: CancellationToken::new(),
             closing: CancellationToken::new(),

@@ -76,7 +76,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         Role::Api => None,
     };
     first_key(&config, &storage.rows, clock.as_ref()).await?;
-    let app = App::new(config, storage, jobs, clock);
+    let app = App::new(config, storage, jobs, clock, &instance.node_id);
     let ended = run(app, acceptor, worker, engine, instance).await;
     watcher.abort();
     ended

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::job::{Committed, JobContext, JobError, QUEUE_IO};
 use crate::render::{self, Rendered};
-use crate::submission::{FieldError, MergeOptions, SubmitError, TraceContext};
+use crate::submission::{FieldError, MergeOptions, MergeOrder, SubmitError};
 use crate::view::JobView;
 use crate::{Jobs, fail_point, moves};
 
@@ -198,13 +198,8 @@ pub(crate) async fn enqueue(tx: &mut Tx, generation: &Generation, merge: &MergeC
 
 impl Jobs {
     /// Merges by hand: a job of its own, whose file becomes the generation's audio.
-    pub async fn request_merge(
-        &self,
-        owner_id: &str,
-        task_id: Uuid,
-        options: MergeOptions,
-        trace: TraceContext,
-    ) -> Result<JobView, SubmitError> {
+    pub async fn request_merge(&self, owner_id: &str, order: MergeOrder) -> Result<JobView, SubmitError> {
+        let MergeOrder { task_id, options, idempotency, trace } = order;
         let errors = check_options(&options);
         if !errors.is_empty() {
             return Err(SubmitError::Invalid(errors));
@@ -223,6 +218,9 @@ impl Jobs {
         let traced = Generation { traceparent: trace.traceparent, tracestate: trace.tracestate, ..generation };
         let mut tx = self.storage.rows.begin().await?;
         enqueue(&mut tx, &traced, &merge, id, now_ms).await?;
+        if let Some(key) = &idempotency {
+            storage::idempotency::note_job(&mut tx, key, id).await?;
+        }
         tx.commit().await?;
         self.job(owner_id, id).await?.ok_or(SubmitError::TaskNotFound(id))
     }

@@ -151,6 +151,16 @@ impl Default for MergeOptions {
     }
 }
 
+/// A merge asked for by hand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MergeOrder {
+    pub task_id: uuid::Uuid,
+    pub options: MergeOptions,
+    /// As in [`Submission::idempotency`].
+    pub idempotency: Option<storage::idempotency::IdempotencyKey>,
+    pub trace: TraceContext,
+}
+
 /// EBU R 128 targets.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

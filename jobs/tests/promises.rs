@@ -119,20 +119,21 @@ async fn a_key_makes_a_repeated_request_one_request(database: Database) {
         tx.commit().await.unwrap();
         claimed
     };
-    assert_eq!(claim("hash", "p1", 0).await, Claimed::New);
-    assert_eq!(claim("hash", "p1", 1_000_000).await, Claimed::InFlight);
-    assert_eq!(claim("other", "p1", 0).await, Claimed::Mismatch);
-    assert_eq!(claim("hash", "p2", 10_000).await, Claimed::InFlight);
-    assert_eq!(claim("hash", "p2", 70_000).await, Claimed::New, "its process is dead");
+    assert_eq!(claim("hash", "a/1", 0).await, Claimed::New);
+    assert_eq!(claim("hash", "a/1", 1_000_000).await, Claimed::InFlight);
+    assert_eq!(claim("other", "a/1", 0).await, Claimed::Mismatch);
+    assert_eq!(claim("hash", "b/1", 10_000).await, Claimed::InFlight);
+    assert_eq!(claim("hash", "b/1", 70_000).await, Claimed::New, "its node has been silent for long");
+    assert_eq!(claim("hash", "b/2", 70_001).await, Claimed::New, "we have the seat of its process");
     let mut accepted = submission(&["One."]);
     accepted.idempotency = Some(key.clone());
     let job_id = bed.jobs.submit(OWNER, accepted).await.unwrap().id;
-    assert_eq!(claim("hash", "p3", 70_001).await, Claimed::Accepted { job_id }, "a crash before the answer must not lose the job");
+    assert_eq!(claim("hash", "c/1", 70_002).await, Claimed::Accepted { job_id }, "a crash before the answer must not lose the job");
     let mut tx = bed.storage.rows.begin().await.unwrap();
     idempotency::store_answer(&mut tx, &key, 202, "{}").await.unwrap();
     idempotency::release(&mut tx, &key).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(claim("hash", "p3", 70_001).await, Claimed::Answered { status: 202, answer: "{}".into() });
+    assert_eq!(claim("hash", "c/1", 70_002).await, Claimed::Answered { status: 202, answer: "{}".into() });
 }
 
 async fn a_run_that_lost_its_lease_changes_nothing(database: Database) {

@@ -31,10 +31,11 @@ pub enum Claimed {
     Accepted { job_id: Uuid },
 }
 
-/// A request in flight that is older than that, of another process, died with it.
+/// A request in flight on another node that is older than that died with it.
 const ABANDONED_MS: i64 = 60_000;
 
-/// `process` is new at every start: a request of a former process is not in flight any more once it is old enough.
+/// `process` is `<node id>/<id of the process>`: where another process of our node stands, it is dead, since we have its seat; of another
+/// node it is taken for dead after a while.
 pub async fn claim(tx: &mut Tx, key: &IdempotencyKey, request_hash: &str, process: &str, now_ms: i64) -> Result<Claimed, StorageError> {
     let inserted = sqlx::query(
         "INSERT INTO idempotency (api_key_id, idem_key, request_hash, process, created_at_ms) VALUES ($1, $2, $3, $4, $5) \
@@ -67,8 +68,10 @@ pub async fn claim(tx: &mut Tx, key: &IdempotencyKey, request_hash: &str, proces
     if let Some(job_id) = row.try_get::<Option<String>, _>("job_id")? {
         return Ok(Claimed::Accepted { job_id: parse_uuid(&job_id)? });
     }
-    let of_us = row.try_get::<String, _>("process")? == process;
-    if of_us || now_ms - row.try_get::<i64, _>("created_at_ms")? < ABANDONED_MS {
+    let holder: String = row.try_get("process")?;
+    let node = |process: &str| process.split('/').next().map(str::to_owned);
+    let same_node = node(&holder) == node(process);
+    if holder == process || (!same_node && now_ms - row.try_get::<i64, _>("created_at_ms")? < ABANDONED_MS) {
         return Ok(Claimed::InFlight);
     }
     sqlx::query("UPDATE idempotency SET process = $3, created_at_ms = $4 WHERE api_key_id = $1 AND idem_key = $2")

@@ -1,5 +1,6 @@
 //! Asking for speech: five kinds of request and one way to accept them, and merging by hand.
 
+use jobs::submission::MergeOrder;
 use jobs::view::{ChunkView, JobView};
 use salvo::http::StatusCode;
 use salvo::oapi::{self, Components, EndpointOutRegister, Operation, ToSchema, endpoint};
@@ -168,17 +169,22 @@ async fn submit_and_wait(
     asking: Asking,
     request: impl IntoSubmission,
 ) -> Result<JobView, Problem> {
+    let before = job_of_before(app, caller, &asking).await?;
     let mut submission = request.into_submission(asking.trace)?;
-    let before = match asking.once.as_ref().and_then(|once| once.accepted) {
-        Some(job_id) => app.jobs.job(&caller.owner_id, job_id).await?,
-        None => None,
-    };
     submission.idempotency = asking.once.map(|once| once.key);
     let view = match before {
         Some(view) => view,
         None => app.jobs.submit(&caller.owner_id, submission).await?,
     };
     wait_for(app, caller, waiting, view).await
+}
+
+/// What the same request, under the same key, was accepted as before its process died.
+async fn job_of_before(app: &App, caller: &Caller, asking: &Asking) -> Result<Option<JobView>, Problem> {
+    match asking.once.as_ref().and_then(|once| once.accepted) {
+        Some(job_id) => Ok(app.jobs.job(&caller.owner_id, job_id).await?),
+        None => Ok(None),
+    }
 }
 
 /// The job as it is now, or as it is when the waiting is over. A stop of the server ends the waiting.
@@ -263,7 +269,13 @@ pub async fn merge_chunks(
 ) -> Result<SpeechAnswer<MergeJob>, Problem> {
     let (task_id, options) = body.0.into_parts()?;
     let task_id = parse_id(&task_id, Code::TaskNotFound, "task")?;
-    let view = app.jobs.request_merge(&caller.owner_id, task_id, options, asking.trace).await?;
+    let view = match job_of_before(&app, &caller, &asking).await? {
+        Some(view) => view,
+        None => {
+            let order = MergeOrder { task_id, options, idempotency: asking.once.map(|once| once.key), trace: asking.trace };
+            app.jobs.request_merge(&caller.owner_id, order).await?
+        }
+    };
     let view = wait_for(&app, &caller, waiting, view).await?;
     finish(&app, &caller, waiting, view, |job| Ok(MergeJob { merged: job.result.clone().filter(Value::is_object), job })).await
 }

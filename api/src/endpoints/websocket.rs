@@ -33,7 +33,7 @@ pub const RECHECK_S: u64 = 5;
 /// At most four a second.
 const PROGRESS_MS: u64 = 250;
 /// A client that subscribes at once is not told twice what it asks for: until then nothing is told at all.
-const GRACE_MS: u64 = 250;
+const GRACE_MS: u64 = 1_000;
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// In one beat of `RECHECK_S`.
 const MESSAGES_MAX: u32 = 200;

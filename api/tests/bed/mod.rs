@@ -66,7 +66,7 @@ impl Bed {
         } else {
             None
         };
-        let app = App::new(config, storage, jobs, clock);
+        let app = App::new(config, storage, jobs, clock, "node");
         app.set_ready(true);
         let service = routes::service(app.clone());
         let mut bed = Self { app, service, key: String::new(), _worker: worker, _folder: folder };
