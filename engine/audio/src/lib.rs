@@ -4,6 +4,8 @@
 //! name, async, jobs or voices; the caller brings the bytes and decides where they go.
 
 pub mod blocks;
+pub mod decode;
+pub mod encode;
 mod envelope;
 pub mod limiter;
 pub mod loudness;
@@ -11,6 +13,7 @@ pub mod measure;
 pub mod merge;
 pub mod mix;
 pub mod peaks;
+pub mod probe;
 pub mod resample;
 pub mod silence;
 pub mod subtitles;
