@@ -121,7 +121,6 @@ fn file_type(path: &str) -> Option<&'static str> {
     match ending {
         "subtitles.srt" => Some("application/x-subrip"),
         "subtitles.vtt" => Some("text/vtt"),
-        "peaks" => Some("application/json"),
         _ => None,
     }
 }

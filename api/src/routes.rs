@@ -109,10 +109,10 @@ pub fn table() -> Vec<Route> {
         "Generations" {
             get("/api/generations", scope(Scope::VoicesRead)) => generations::list_generations;
             get("/api/generations/{id}", scope(Scope::VoicesRead)) => generations::get_generation;
-            get("/api/generations/{id}/audio", Access::AnyOf(FILE_SCOPES)) => generations::audio, light, ours;
-            get("/api/generations/{id}/subtitles.srt", Access::AnyOf(FILE_SCOPES)) => generations::subtitles_srt, light, ours;
-            get("/api/generations/{id}/subtitles.vtt", Access::AnyOf(FILE_SCOPES)) => generations::subtitles_vtt, light, ours;
-            get("/api/generations/{id}/peaks", Access::AnyOf(FILE_SCOPES)) => generations::peaks, light, ours;
+            get("/api/generations/{id}/audio", Access::AnyOf(FILE_SCOPES)) => generations::get_audio, light, ours;
+            get("/api/generations/{id}/subtitles.srt", Access::AnyOf(FILE_SCOPES)) => generations::get_subtitles_srt, light, ours;
+            get("/api/generations/{id}/subtitles.vtt", Access::AnyOf(FILE_SCOPES)) => generations::get_subtitles_vtt, light, ours;
+            get("/api/generations/{id}/peaks", Access::AnyOf(FILE_SCOPES)) => generations::get_peaks, light, ours;
         }
         "Jobs" {
             get("/api/jobs", Access::AnyOf(JOB_SCOPES)) => jobs::list_jobs, light, ours;

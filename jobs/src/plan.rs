@@ -328,6 +328,7 @@ pub fn rows_of(plan: &Plan, capabilities: &Capabilities) -> Result<Vec<NewChunk>
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::collections::BTreeMap;
 

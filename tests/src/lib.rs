@@ -10,10 +10,10 @@
 pub mod client;
 pub mod crash_loop;
 pub mod engine_calls;
-#[cfg(target_os = "linux")]
-pub mod power_cut;
 #[cfg(unix)]
 pub mod postgres;
+#[cfg(target_os = "linux")]
+pub mod power_cut;
 pub mod script;
 pub mod server;
 pub mod socket;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
+use self::log::Kind;
 use crate::server::program_path;
 use crate::{Engine, ServerOptions, TestServer};
 
@@ -60,6 +61,13 @@ impl Recorder {
         let variable = |name: &str, path: PathBuf| (name.to_owned(), path.to_str().unwrap().to_owned());
         let environment = vec![variable("LD_PRELOAD", self.library()), variable("POWER_CUT_LOG", self.log_path())];
         ServerOptions { engine, environment, ..ServerOptions::default() }
+    }
+
+    /// Ends the server, as by kill -9, after records of these kinds with these words in their paths have come in this order.
+    #[must_use]
+    pub fn kill_at(&self, steps: &[(Kind, &str)]) -> (String, String) {
+        let steps: Vec<String> = steps.iter().map(|(kind, part)| format!("{}:{part}", kind.number())).collect();
+        ("POWER_CUT_KILL".to_owned(), steps.join(" "))
     }
 
     /// How many bytes of the log there are: whatever anybody was told before rests on them.

@@ -121,6 +121,10 @@ impl TestServer {
     /// The program with the environment of this server, without a verb.
     fn program(&self) -> Command {
         let mut command = Command::new(program_path("clonyvoice"));
+        // What the person who runs the tests has set is not for the server.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CLONYVOICE_")) {
+            command.env_remove(name);
+        }
         if let Engine::Scripted(script) = &self.options.engine {
             command.env("CLONYVOICE_ENGINE", "scripted").env("CLONYVOICE_ENGINE_SCRIPT", script.to_string());
         }

@@ -1,9 +1,9 @@
 //! The history of what was spoken, and the files of each generation.
 
 use jobs::view::JobView;
-use salvo::oapi::endpoint;
 use salvo::oapi::extract::PathParam;
-use salvo::{Depot, Request, Response, Writer, async_trait};
+use salvo::oapi::{Components, EndpointOutRegister, Operation, endpoint};
+use salvo::{Depot, Request, Response, Scribe, Writer, async_trait};
 use storage::blobs::RenderPart;
 use storage::generations::{Generation, GenerationFilter, GenerationStatus};
 use storage::renders::Render;
@@ -23,6 +23,7 @@ use crate::wire::chunk::Chunk;
 use crate::wire::generation::{DetailsQuery, FileQuery, GenerationDetails, GenerationQuery};
 use crate::wire::job::{Job, audio_url};
 use crate::wire::list::{self, Page};
+use crate::wire::peaks::{Peaks, PeaksQuery};
 use crate::wire::time::parse_ms;
 
 /// List generation history
@@ -127,8 +128,8 @@ impl Writer for FileOrJob {
     }
 }
 
-impl salvo::oapi::EndpointOutRegister for FileOrJob {
-    fn register(components: &mut salvo::oapi::Components, operation: &mut salvo::oapi::Operation) {
+impl EndpointOutRegister for FileOrJob {
+    fn register(components: &mut Components, operation: &mut Operation) {
         Accepted::<Job>::register(components, operation);
         file_answer::document(operation, "audio/wav");
     }
@@ -138,12 +139,12 @@ impl salvo::oapi::EndpointOutRegister for FileOrJob {
 ///
 /// Whole or in ranges; 202 with the job while it is not made yet.
 #[endpoint(operation_id = "get_generation_audio")]
-pub async fn audio(app: App, caller: Caller, id: PathParam<String>, query: Query<FileQuery>) -> Result<FileOrJob, Problem> {
+pub async fn get_audio(app: App, caller: Caller, id: PathParam<String>, query: Query<FileQuery>) -> Result<FileOrJob, Problem> {
     query.0.check()?;
     let generation = find(&app, &caller, &id).await?;
     match audio_of(&app, &generation).await? {
         Some(file) => Ok(FileOrJob::File(file)),
-        None => not_ready(&app, &caller, &generation).await,
+        None => not_ready(&app, &caller, &generation).await.map(FileOrJob::NotReady),
     }
 }
 
@@ -158,20 +159,51 @@ pub(super) async fn audio_of(app: &App, generation: &Generation) -> Result<Optio
 
 /// Subtitles of a generation (SubRip)
 #[endpoint(operation_id = "get_generation_subtitles_srt")]
-pub async fn subtitles_srt(app: App, caller: Caller, id: PathParam<String>) -> Result<FileOrJob, Problem> {
+pub async fn get_subtitles_srt(app: App, caller: Caller, id: PathParam<String>) -> Result<FileOrJob, Problem> {
     part(&app, &caller, &id, RenderPart::Srt, "application/x-subrip; charset=utf-8", "srt").await
 }
 
 /// Subtitles of a generation (WebVTT)
 #[endpoint(operation_id = "get_generation_subtitles_vtt")]
-pub async fn subtitles_vtt(app: App, caller: Caller, id: PathParam<String>) -> Result<FileOrJob, Problem> {
+pub async fn get_subtitles_vtt(app: App, caller: Caller, id: PathParam<String>) -> Result<FileOrJob, Problem> {
     part(&app, &caller, &id, RenderPart::Vtt, "text/vtt; charset=utf-8", "vtt").await
 }
 
 /// Peaks of a generation's audio, for drawing its waveform
 #[endpoint(operation_id = "get_generation_peaks")]
-pub async fn peaks(app: App, caller: Caller, id: PathParam<String>) -> Result<FileOrJob, Problem> {
-    part(&app, &caller, &id, RenderPart::Peaks, "application/json", "json").await
+pub async fn get_peaks(app: App, caller: Caller, id: PathParam<String>, query: Query<PeaksQuery>) -> Result<PeaksOrJob, Problem> {
+    let max_bins = query.0.max_bins()?;
+    let generation = find(&app, &caller, &id).await?;
+    let Some(render) = renders::newest(app.storage.rows.read(), generation.id).await? else {
+        return not_ready(&app, &caller, &generation).await.map(PeaksOrJob::NotReady);
+    };
+    let bytes = app.storage.blobs.get(key_of(&generation, &render, RenderPart::Peaks)).await?;
+    let read = move || audio::peaks::Peaks::read(&mut bytes.as_ref()).map(|stored| Peaks::of(&stored, max_bins));
+    let peaks = tokio::task::spawn_blocking(read).await.map_err(Problem::internal)?.map_err(Problem::internal)?;
+    Ok(PeaksOrJob::Peaks(Reply(peaks)))
+}
+
+/// The peaks, or the job while there are none.
+#[derive(Debug)]
+pub enum PeaksOrJob {
+    Peaks(Reply<Peaks>),
+    NotReady(Box<Accepted<Job>>),
+}
+
+impl Scribe for PeaksOrJob {
+    fn render(self, res: &mut Response) {
+        match self {
+            Self::Peaks(peaks) => res.render(peaks),
+            Self::NotReady(accepted) => res.render(*accepted),
+        }
+    }
+}
+
+impl EndpointOutRegister for PeaksOrJob {
+    fn register(components: &mut Components, operation: &mut Operation) {
+        Accepted::<Job>::register(components, operation);
+        Reply::<Peaks>::register(components, operation);
+    }
 }
 
 async fn part(
@@ -184,7 +216,7 @@ async fn part(
 ) -> Result<FileOrJob, Problem> {
     let generation = find(app, caller, id).await?;
     let Some(render) = renders::newest(app.storage.rows.read(), generation.id).await? else {
-        return not_ready(app, caller, &generation).await;
+        return not_ready(app, caller, &generation).await.map(FileOrJob::NotReady);
     };
     let bytes = app.storage.blobs.get(key_of(&generation, &render, part)).await?;
     Ok(FileOrJob::File(FileAnswer::bytes(bytes, content_type, disposition(&generation, ending))))
@@ -199,7 +231,7 @@ fn disposition(generation: &Generation, ending: &str) -> String {
 }
 
 /// It will be there, or it never will.
-async fn not_ready(app: &App, caller: &Caller, generation: &Generation) -> Result<FileOrJob, Problem> {
+async fn not_ready(app: &App, caller: &Caller, generation: &Generation) -> Result<Box<Accepted<Job>>, Problem> {
     if generation.status.is_final() {
         let detail = match generation.status {
             GenerationStatus::Completed => "its chunks were not merged: POST /api/generate/merge-chunks does it".to_owned(),
@@ -209,5 +241,5 @@ async fn not_ready(app: &App, caller: &Caller, generation: &Generation) -> Resul
     }
     let view = app.jobs.job(&caller.owner_id, generation.id).await?.ok_or_else(|| not_found(Code::GenerationNotFound, "generation"))?;
     let accepted = Accepted { location: format!("/api/jobs/{}", view.id), body: Job::of(view), retry_after_s: Some(1) };
-    Ok(FileOrJob::NotReady(Box::new(accepted)))
+    Ok(Box::new(accepted))
 }

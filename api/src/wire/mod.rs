@@ -5,6 +5,7 @@ pub mod chunk;
 pub mod generation;
 pub mod job;
 pub mod list;
+pub mod peaks;
 pub mod queue;
 pub mod socket;
 pub mod speech;

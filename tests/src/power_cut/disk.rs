@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -57,6 +58,7 @@ impl Dice {
         Self(seed)
     }
 
+    #[allow(clippy::should_implement_trait, reason = "it never ends and is no iterator")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -227,7 +229,8 @@ impl Disk {
     pub fn new(data_folder: &Path, lie: Lie) -> Self {
         let top = data_folder.parent().unwrap().canonicalize().unwrap();
         let nodes = vec![Node::Folder(Content::new(BTreeMap::new()))];
-        Self { nodes, by_inode: HashMap::new(), begun: HashMap::new(), top, lie, changes: 0 }
+        let by_inode = HashMap::from([(fs::metadata(&top).unwrap().ino(), 0)]);
+        Self { nodes, by_inode, begun: HashMap::new(), top, lie, changes: 0 }
     }
 
     /// Does what the record tells.

@@ -2,7 +2,7 @@
 //! moment. The clients are honest: they keep what was answered, and nothing else.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::Recorder;
 use super::disk::{Disk, Lie};
-use super::log::{self, Record};
-use crate::{Client, Engine, Envelope, Socket, TestServer};
+use super::log::{self, Kind, Record};
+use crate::{Client, Engine, Envelope, Socket, TestServer, script};
 
 /// What one client does in one start of the server.
 #[derive(Debug, Clone, Copy)]
@@ -76,18 +76,21 @@ pub struct Made {
 #[derive(Debug)]
 pub struct Recording {
     pub records: Vec<Record>,
+    /// Where the records say that everything happened.
     pub data_folder: PathBuf,
     pub key: String,
     pub key_told_at: u64,
     pub jobs: Vec<AcceptedJob>,
     pub heard: Vec<Heard>,
     pub made: Made,
+    /// Killed; keeps the folder.
+    _server: TestServer,
 }
 
 /// The engine of the run and of all servers that come after.
 pub fn engine() -> Engine {
     let slow = json!({"needle": "slowly", "act": {"slow": {"ms_per_step": 30}}});
-    Engine::Scripted(json!({"ms_per_char": 40, "steps": 1, "rules": [slow]}))
+    Engine::Scripted(json!({"ms_per_char": 25, "steps": 1, "rules": [slow]}))
 }
 
 /// Runs the load; `rounds` is how often each client asks in each start of the server.
@@ -99,37 +102,71 @@ pub async fn record(recorder: &Recorder, rounds: usize) -> Recording {
     let data_folder = server.data_folder().canonicalize().unwrap();
     let key_told_at = recorder.now();
     let (mut jobs, mut heard): (Vec<AcceptedJob>, Vec<Heard>) = (Vec::new(), Vec::new());
+    let (mut made, mut records) = (Made::default(), Vec::new());
     for (start, end) in STARTS.into_iter().enumerate() {
         let last_seq = heard.last().and_then(|heard| heard.event.seq).unwrap_or(0);
         let reader = listen(&server, recorder.clone(), last_seq).await;
         let voice = server.client().preset(0).await;
-        let clients = HABITS.map(|habit| {
-            let work = Work { client: server.client(), recorder: recorder.clone(), voice: voice.clone(), name: format!("{habit:?} {start}") };
-            tokio::spawn(async move { work.run(habit, rounds).await })
+        let clients = HABITS.map(async |habit| {
+            let name = format!("{habit:?} {start}");
+            Work { client: server.client(), recorder: recorder.clone(), voice: voice.clone(), name }.run(habit, rounds).await
         });
-        for client in join_all(clients).await {
-            jobs.extend(client.unwrap());
-        }
+        jobs.extend(join_all(clients).await.into_iter().flatten());
         match end {
             End::Killed => recorder.kill(&mut server).await,
             End::Stopped => assert!(server.stop().await.success()),
             End::Finished => {
-                join_all(jobs.iter().map(async |job| server.client().ended(&job.task).await)).await;
-                break;
+                made = look(&server.client(), &jobs).await;
+                recorder.kill(&mut server).await;
             }
         }
         heard.extend(reader.await.unwrap());
-        assert_complete(recorder, &data_folder);
-        server.restart().await;
+        records = assert_complete(recorder, &data_folder);
+        if end != End::Finished {
+            server.restart().await;
+        }
+    }
+    Recording { records, data_folder, key: server.key().to_owned(), key_told_at, jobs, heard, made, _server: server }
+}
+
+/// One sentence on a server that is killed at `steps`. The next process brings it to its end, or finds it there, and the client hears of it.
+///
+/// # Panics
+/// When the steps do not come.
+pub async fn record_a_kill(recorder: &Recorder, steps: &[(Kind, &str)]) -> Recording {
+    let mut options = recorder.options(Engine::Scripted(script::slow(200)));
+    options.environment.push(recorder.kill_at(steps));
+    let mut server = TestServer::start(options).await;
+    let data_folder = server.data_folder().canonicalize().unwrap();
+    let key_told_at = recorder.now();
+    let mut socket = server.socket().await;
+    socket.subscribe(None).await;
+    let voice = server.client().preset(0).await;
+    let work = Work { client: server.client(), recorder: recorder.clone(), voice, name: "Once".into() };
+    let jobs = vec![work.sentence(0, 0).await];
+    while let Ok(event) = socket.next().await {
+        assert_ne!(event.kind, "job.completed", "nothing was killed");
+    }
+    // It is dead already; this takes leave of it.
+    server.kill().await;
+    server.restart().await;
+    let mut socket = server.socket().await;
+    socket.subscribe(Some(0)).await;
+    let mut heard: Vec<Heard> = Vec::new();
+    while heard.last().is_none_or(|last| last.event.kind != "job.completed") {
+        let event = socket.next().await.unwrap();
+        if event.seq.is_some() {
+            heard.push(Heard { event, told_at: recorder.now() });
+        }
     }
     let made = look(&server.client(), &jobs).await;
     recorder.kill(&mut server).await;
     let records = assert_complete(recorder, &data_folder);
-    Recording { records, data_folder, key: server.key().to_owned(), key_told_at, jobs, heard, made }
+    Recording { records, data_folder, key: server.key().to_owned(), key_told_at, jobs, heard, made, _server: server }
 }
 
 /// Follows the whole log and compares, byte for byte.
-fn assert_complete(recorder: &Recorder, data_folder: &std::path::Path) -> Vec<Record> {
+fn assert_complete(recorder: &Recorder, data_folder: &Path) -> Vec<Record> {
     let records = log::read(&recorder.log_path());
     let mut disk = Disk::new(data_folder, Lie::None);
     records.iter().for_each(|record| disk.follow(record));

@@ -40,6 +40,14 @@ const KINDS: [Kind; 14] = [
     Kind::Rmdir,
     Kind::SharedMap,
 ];
+
+impl Kind {
+    /// Of the C source.
+    pub fn number(self) -> usize {
+        self as usize + 1
+    }
+}
+
 /// Something that the recorder can't follow.
 const UNFOLLOWED: u32 = 15;
 const HEADER_BYTES: usize = 32;
