@@ -17,7 +17,7 @@ use crate::wire::time::rfc3339;
     "created_at": "2026-01-31T12:00:00.123Z", "started_at": null, "finished_at": null, "error": null, "result": null,
     "title": null, "voice_id": "nora", "voice_name": "Nora", "metadata": null,
     "links": {"self": "/api/jobs/0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90", "generation": "/api/generations/0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90",
-              "audio": null, "timeline": "/api/timeline/0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90"}
+              "audio": null, "timeline": null}
 })))]
 pub struct Job {
     /// For a generate call the same as `job_id` and `generation_id`.
@@ -123,7 +123,8 @@ impl Job {
             this: format!("/api/jobs/{}", view.id),
             generation: view.generation_id.map(link),
             audio: view.generation_id.filter(|_| view.has_audio).map(audio_url),
-            timeline: view.generation_id.map(|id| format!("/api/timeline/{id}")),
+            // Timelines are not served yet.
+            timeline: None,
         };
         Self {
             task_id: view.id.to_string(),
