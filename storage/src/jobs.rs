@@ -261,6 +261,7 @@ pub async fn find(pool: &AnyPool, id: Uuid) -> Result<Option<JobRow>, StorageErr
 }
 
 /// Puts all ended jobs of a generation back to the queue, for the test that running twice changes nothing.
+#[cfg(debug_assertions)]
 pub async fn run_again(rows: &Rows, generation_id: Uuid) -> Result<u64, StorageError> {
     let mut tx = rows.begin().await?;
     let again = sqlx::query("UPDATE jobs SET state = 'queued' WHERE generation_id = $1 AND state = 'done'")

@@ -382,6 +382,7 @@ pub async fn find_leased(pool: &AnyPool, fence: Fence) -> Result<Option<ClaimedJ
 }
 
 /// How SQLite would look for the next job, for the test that it does so by index.
+#[cfg(debug_assertions)]
 pub async fn claim_plan(pool: &AnyPool) -> Result<Vec<String>, StorageError> {
     let explain = format!("EXPLAIN QUERY PLAN {PICK_SQLITE}");
     let rows = sqlx::query(sqlx::AssertSqlSafe(explain)).bind("cpu").bind(0_i64).bind(1_i64).fetch_all(pool).await?;

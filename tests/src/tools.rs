@@ -10,6 +10,8 @@ pub enum Tool {
     Ffmpeg,
     /// A C compiler.
     Cc,
+    /// The server's programs, which Debian keeps outside the search path.
+    Postgres,
 }
 
 impl Tool {
@@ -18,6 +20,7 @@ impl Tool {
             Self::Espeak => "espeak-ng",
             Self::Ffmpeg => "ffmpeg",
             Self::Cc => "gcc",
+            Self::Postgres => "postgresql",
         }
     }
 
@@ -27,6 +30,7 @@ impl Tool {
             Self::Espeak => answers(Command::new("espeak-ng").arg("--version")),
             Self::Ffmpeg => answers(Command::new("ffmpeg").arg("-version")),
             Self::Cc => answers(Command::new("cc").arg("--version")),
+            Self::Postgres => crate::postgres::installed().is_some(),
         }
     }
 }

@@ -7,16 +7,17 @@
 use serde_json::{Value, json};
 use tests::crash_loop::{announced, stored_events};
 use tests::postgres::{self, Cluster};
+use tests::tools::{self, Tool};
 use tests::{Engine, ServerOptions, TestServer, script, wait};
 
 const CHUNKS: u64 = 60;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_is_killed() {
-    let Some(binaries) = postgres::installed() else {
-        eprintln!("SKIPPED two_workers_postgres::one_is_killed: postgresql is not installed");
+    if !tools::has("two_workers_postgres::one_is_killed", &[Tool::Postgres]) {
         return;
-    };
+    }
+    let binaries = postgres::installed().unwrap();
     let cluster = Cluster::start(&binaries).unwrap();
     // Leases of an hour: who waited for their end would not see the end of this test.
     let variables = [("ROLE", "api"), ("DATABASE_URL", &cluster.url()), ("LEASE_MS", "3600000")];

@@ -204,8 +204,8 @@ mod linux {
         }
     }
 
-    fn kill(pid: &str) {
-        assert!(Command::new("kill").args(["-KILL", pid]).status().unwrap().success());
+    fn signal(name: &str, pid: &str) {
+        assert!(Command::new("kill").args([name, pid]).status().unwrap().success());
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod linux {
         let test = "a_crash_of_the_library_is_answered_and_the_program_goes_on";
         let Some(mut host) = Host::installed(test, &[]) else { return };
         host.send(&speak("gmw/en-US", &"many words ".repeat(1_500), 175));
-        kill(&speaking_child(&host));
+        signal("-KILL", &speaking_child(&host));
         let (reply, _) = read_frame(host.output.as_mut().unwrap());
         assert_eq!((&reply["code"], &reply["message"]), (&json!("failed"), &json!("libespeak-ng crashed with signal 9")));
         assert_eq!(host.speak("gmw/en-US", "a", 175).0["reply"], "speech");
@@ -231,7 +231,8 @@ mod linux {
     fn a_killed_host_leaves_no_child() {
         let Some(mut host) = Host::installed("a_killed_host_leaves_no_child", &[]) else { return };
         host.send(&speak("gmw/en-US", &"many words ".repeat(3_000), 175));
-        speaking_child(&host);
+        // Stopped, so that it can't be done before its parent dies, however late we come.
+        signal("-STOP", &speaking_child(&host));
         let output = host.output.take().unwrap();
         host.child.kill().unwrap();
         ends_without_another_word(output);
