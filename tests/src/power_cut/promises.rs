@@ -28,6 +28,8 @@ pub struct Promises<'r> {
 /// What was looked at, and what was missing.
 #[derive(Debug, Default)]
 pub struct Verdict {
+    /// Changes that the cut may have lost.
+    pub unsynced: usize,
     pub jobs: usize,
     pub open_jobs: usize,
     pub events: usize,
