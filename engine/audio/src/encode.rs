@@ -20,7 +20,7 @@ use crate::wav::{BitDepth, Tags, WavError, WavLayout, WavSpec, WavWriter};
 pub enum Encoding {
     /// RIFF, or RF64 past 4 GiB.
     Wav(BitDepth),
-    /// Lossless, 16 or 24 bit; up to 96 kHz.
+    /// Lossless, 16 or 24 bit; up to 192 kHz.
     Flac(BitDepth),
     /// In Ogg. 6,000 to 256,000 bits a second for each channel; 32,000 is good for one voice.
     Opus { bitrate_bps: u32 },
@@ -44,7 +44,7 @@ impl Encoding {
     pub fn rate_for(self, wanted_hz: u32) -> u32 {
         let known: &[u32] = match self {
             Self::Wav(_) => return wanted_hz,
-            Self::Flac(_) => return wanted_hz.min(96_000),
+            Self::Flac(_) => return wanted_hz.min(192_000),
             Self::Opus { .. } => &[8_000, 12_000, 16_000, 24_000, 48_000],
             Self::Mp3 { .. } => &[8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000],
         };

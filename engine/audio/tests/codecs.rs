@@ -90,6 +90,7 @@ proptest! {
         let (wav, _) = write(&samples, format, Encoding::Wav(depth));
         let (flac, _) = write(&samples, format, Encoding::Flac(depth));
         prop_assert!(flac == write(&samples, format, Encoding::Flac(depth)).0);
+        prop_assert!(flac.len() <= wav.len() + 200 + frames / 100, "flac of {} bytes for a wav of {}", flac.len(), wav.len());
         let expected = read(&wav, DecodeLimits::default()).unwrap();
         prop_assert_eq!(expected.1.len(), samples.len());
         prop_assert!(read(&flac, DecodeLimits::default()).unwrap() == expected);
@@ -134,7 +135,7 @@ fn codecs_take_the_next_rate_they_know() {
         (Encoding::Opus { bitrate_bps: 32_000 }, 44_100, 48_000),
         (Encoding::Mp3 { bitrate_kbps: 64 }, 96_000, 48_000),
         (Encoding::Mp3 { bitrate_kbps: 64 }, 20_000, 22_050),
-        (Encoding::Flac(BitDepth::Pcm16), 192_000, 96_000),
+        (Encoding::Flac(BitDepth::Pcm16), 384_000, 192_000),
         (Encoding::Wav(BitDepth::Pcm16), 37_800, 37_800),
     ];
     for (encoding, from_hz, to_hz) in cases {
@@ -169,6 +170,19 @@ fn length_comes_from_the_header_where_that_is_exact() {
     wav.truncate(wav.len() - 24_000);
     let info = probe(Box::new(Cursor::new(wav)), DecodeLimits::default()).unwrap();
     assert_eq!((info.duration_ms, info.length_from), (500, LengthFrom::Decoding));
+}
+
+#[test]
+fn a_file_that_was_cut_off_gives_what_is_there() {
+    let format = SampleFormat { rate_hz: 24_000, channels: 1 };
+    for &encoding in ALL {
+        let (bytes, _) = write(&speech(6, 3_000), format, encoding);
+        let (got, whole) = read(&bytes, DecodeLimits::default()).unwrap();
+        let (_, part) = read(&bytes[..bytes.len() * 7 / 10], DecodeLimits::default()).unwrap_or_else(|e| panic!("{encoding:?}: {e}"));
+        let least = got.ms_to_frames(1_500) as usize;
+        assert!(part.len() >= least && part.len() < whole.len(), "{encoding:?}: {} of {}", part.len(), whole.len());
+        assert!(likeness(&whole[..least], &part[..least]) > 0.999, "{encoding:?}");
+    }
 }
 
 #[test]

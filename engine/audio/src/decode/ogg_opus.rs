@@ -19,6 +19,7 @@ pub(super) struct OggOpus {
     packet: OggPacket,
     block: Vec<f32>,
     channels: usize,
+    packets: u64,
     pub(super) damaged_packets: u64,
 }
 
@@ -56,13 +57,28 @@ impl OggOpus {
         let channels = usize::from(channels);
         let block = vec![0.0; MAX_PACKET_SAMPLES * channels];
         let packet = OggPacket::default();
-        Ok((Self { reader, decoder, trim, packet, block, channels, damaged_packets: 0 }, media))
+        Ok((Self { reader, decoder, trim, packet, block, channels, packets: 0, damaged_packets: 0 }, media))
+    }
+
+    /// A page that is broken or cut off ends the sound; what was there is kept.
+    fn next_packet(&mut self) -> Result<bool, DecodeError> {
+        match self.reader.read_packet_into(&mut self.packet) {
+            Ok(more) => {
+                self.packets += u64::from(more);
+                Ok(more)
+            }
+            Err(Error::InvalidStream(_)) if self.packets > 0 => {
+                self.damaged_packets += 1;
+                Ok(false)
+            }
+            Err(error) => Err(failed(error)),
+        }
     }
 
     pub(super) fn next(&mut self, out: &mut Vec<f32>) -> Result<bool, DecodeError> {
         out.clear();
         let mut in_a_row = 0;
-        while self.reader.read_packet_into(&mut self.packet).map_err(failed)? {
+        while self.next_packet()? {
             match self.decoder.decode(&self.packet.data, MAX_PACKET_SAMPLES, &mut self.block) {
                 Ok(frames) => {
                     out.extend_from_slice(self.trim.keep(&self.packet, &self.block[..frames * self.channels]));
@@ -87,7 +103,7 @@ impl OggOpus {
 pub(super) fn measure(input: Box<dyn MediaInput>) -> Result<(MediaFormat, u64), DecodeError> {
     let (mut source, media) = OggOpus::open(input)?;
     let mut frames = 0;
-    while source.reader.read_packet_into(&mut source.packet).map_err(failed)? {
+    while source.next_packet()? {
         if let Ok(samples) = opus_pure::packet::samples_48k(&source.packet.data) {
             let kept = source.trim.keep_range(&source.packet, samples * source.channels);
             frames += (kept.len() / source.channels) as u64;
