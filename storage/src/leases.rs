@@ -216,66 +216,38 @@ pub async fn finish(tx: &mut Tx, fence: Fence, result: Option<&str>, now_ms: i64
 
 /// Verdict "retry at". A time in the past makes it claimable at once.
 pub async fn retry_at(tx: &mut Tx, fence: Fence, error: &str, run_at_ms: i64) -> Result<bool, StorageError> {
-    let done = sqlx::query(
-        "UPDATE jobs SET state = 'scheduled', error = $3, run_at_ms = $4, lease_owner = NULL \
-         WHERE id = $1 AND lease_no = $2 AND state = 'running'",
-    )
-    .bind(fence.job_id.to_string())
-    .bind(fence.lease_no)
-    .bind(error)
-    .bind(run_at_ms)
-    .execute(tx.connection())
-    .await?;
+    const SQL: &str = "UPDATE jobs SET state = 'scheduled', error = $3, run_at_ms = $4, lease_owner = NULL \
+         WHERE id = $1 AND lease_no = $2 AND state = 'running'";
     tx.wakes_jobs();
-    Ok(done.rows_affected() == 1)
+    write_verdict(tx, SQL, fence, error, run_at_ms).await
 }
 
 /// Like a retry, but the attempt is given back: something outside was missing.
 pub async fn wait_until(tx: &mut Tx, fence: Fence, error: &str, run_at_ms: i64) -> Result<bool, StorageError> {
-    let done = sqlx::query(
-        "UPDATE jobs SET state = 'scheduled', error = $3, run_at_ms = $4, attempt = attempt - 1, lease_owner = NULL \
-         WHERE id = $1 AND lease_no = $2 AND state = 'running'",
-    )
-    .bind(fence.job_id.to_string())
-    .bind(fence.lease_no)
-    .bind(error)
-    .bind(run_at_ms)
-    .execute(tx.connection())
-    .await?;
+    const SQL: &str = "UPDATE jobs SET state = 'scheduled', error = $3, run_at_ms = $4, attempt = attempt - 1, lease_owner = NULL \
+         WHERE id = $1 AND lease_no = $2 AND state = 'running'";
     tx.wakes_jobs();
-    Ok(done.rows_affected() == 1)
+    write_verdict(tx, SQL, fence, error, run_at_ms).await
 }
 
 /// Verdict "discard", with the reason.
 pub async fn discard(tx: &mut Tx, fence: Fence, error: &str, now_ms: i64) -> Result<bool, StorageError> {
-    end(
-        tx,
-        "UPDATE jobs SET state = 'failed', error = $3, lease_owner = NULL, finished_at_ms = $4 \
-         WHERE id = $1 AND lease_no = $2 AND state = 'running'",
-        fence,
-        error,
-        now_ms,
-    )
-    .await
+    const SQL: &str = "UPDATE jobs SET state = 'failed', error = $3, lease_owner = NULL, finished_at_ms = $4 \
+         WHERE id = $1 AND lease_no = $2 AND state = 'running'";
+    write_verdict(tx, SQL, fence, error, now_ms).await
 }
 
 /// Verdict "cancelled".
 pub async fn cancelled(tx: &mut Tx, fence: Fence, reason: &str, now_ms: i64) -> Result<bool, StorageError> {
-    end(
-        tx,
-        "UPDATE jobs SET state = 'cancelled', error = $3, lease_owner = NULL, finished_at_ms = $4 \
-         WHERE id = $1 AND lease_no = $2 AND state = 'running'",
-        fence,
-        reason,
-        now_ms,
-    )
-    .await
+    const SQL: &str = "UPDATE jobs SET state = 'cancelled', error = $3, lease_owner = NULL, finished_at_ms = $4 \
+         WHERE id = $1 AND lease_no = $2 AND state = 'running'";
+    write_verdict(tx, SQL, fence, reason, now_ms).await
 }
 
-async fn end(tx: &mut Tx, sql: &'static str, fence: Fence, error: &str, now_ms: i64) -> Result<bool, StorageError> {
-    let done =
-        sqlx::query(sql).bind(fence.job_id.to_string()).bind(fence.lease_no).bind(error).bind(now_ms).execute(tx.connection()).await?;
-    Ok(done.rows_affected() == 1)
+/// Every verdict's statement names the fence as its first two values.
+async fn write_verdict(tx: &mut Tx, sql: &'static str, fence: Fence, text: &str, at_ms: i64) -> Result<bool, StorageError> {
+    let query = sqlx::query(sql).bind(fence.job_id.to_string()).bind(fence.lease_no).bind(text).bind(at_ms);
+    Ok(query.execute(tx.connection()).await?.rows_affected() == 1)
 }
 
 /// Verdict "snooze": back to the queue as if it had not been claimed; the attempt is given back.
