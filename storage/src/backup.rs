@@ -6,7 +6,7 @@ use std::path::Path;
 use futures::TryStreamExt;
 
 use crate::rows::{Dialect, Rows};
-use crate::{Blobs, StorageError};
+use crate::{Blobs, StorageError, filesystem};
 
 /// What was copied.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub async fn backup(rows: &Rows, blobs: &Blobs, folder: &Path) -> Result<BackupR
     if rows.dialect() == Dialect::Postgres {
         return Err(StorageError::DataFolder("this installation keeps its rows in Postgres: back those up with pg_dump".into()));
     }
-    std::fs::create_dir_all(folder)?;
+    filesystem::create_folder(folder)?;
     if std::fs::read_dir(folder)?.next().is_some() {
         return Err(StorageError::DataFolder(format!("{} is not empty", folder.display())));
     }
@@ -34,7 +34,7 @@ pub async fn backup(rows: &Rows, blobs: &Blobs, folder: &Path) -> Result<BackupR
 
 fn blob_folder(folder: &Path) -> Result<std::path::PathBuf, StorageError> {
     let blobs = folder.join("blobs");
-    std::fs::create_dir_all(&blobs)?;
+    filesystem::create_folder(&blobs)?;
     Ok(blobs)
 }
 

@@ -3,11 +3,12 @@
 //! A put returns when the bytes are on the disk (fsync of file and folder) or acknowledged by the remote store. Keys are made of ids only,
 //! so that a job that runs twice writes the same blob twice. This file may not know rows.
 
-use std::fmt;
-use std::io::SeekFrom;
+use std::collections::HashSet;
+use std::io::{self, SeekFrom};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fmt, fs};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -17,13 +18,16 @@ use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::StorageError;
+use crate::{StorageError, filesystem};
 
 /// S3 wants parts of at least 5 MiB.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 const PARTS_IN_FLIGHT: usize = 2;
+/// Names of folders that are remembered as durable; more are synced anew.
+const DURABLE_FOLDERS_MAX: usize = 10_000;
 
 /// The only way to name a blob. Ids are parsed types, so no user text can become part of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,9 +84,49 @@ pub struct StoredBlob {
     pub size_bytes: u64,
 }
 
+/// The folders of a local store whose names are on the disk. `object_store` syncs what it makes, but after it has made it: another put, or
+/// the process that comes after a kill, finds the folder there and relies on a sync that has not been.
+#[derive(Debug)]
+struct Folders {
+    root: PathBuf,
+    durable: Mutex<HashSet<PathBuf>>,
+}
+
+impl Folders {
+    /// Makes the folders of a blob, durably. One at a time: who comes second finds it done.
+    async fn prepare(&self, key: BlobKey) -> Result<(), StorageError> {
+        let path = self.root.join(key.to_string());
+        let mut durable = self.durable.lock().await;
+        let folders = path.ancestors().skip(1).take_while(|folder| *folder != self.root);
+        let new: Vec<PathBuf> = folders.filter(|folder| !durable.contains(*folder)).map(Path::to_owned).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let made = new.clone();
+        let making = tokio::task::spawn_blocking(move || {
+            fs::create_dir_all(&made[0])?;
+            made.iter().filter_map(|folder| folder.parent()).try_for_each(filesystem::sync_folder)
+        });
+        making.await.map_err(io::Error::other)??;
+        if durable.len() + new.len() > DURABLE_FOLDERS_MAX {
+            durable.clear();
+        }
+        durable.extend(new);
+        Ok(())
+    }
+
+    /// To be called before the folders are deleted.
+    async fn forget(&self, generation_id: Uuid) {
+        let gone = self.root.join(BlobKey::generation_prefix(generation_id));
+        self.durable.lock().await.retain(|folder| !folder.starts_with(&gone));
+    }
+}
+
 #[derive(Clone)]
 pub struct Blobs {
     store: Arc<dyn ObjectStore>,
+    /// Of a local store.
+    folders: Option<Arc<Folders>>,
 }
 
 impl fmt::Debug for Blobs {
@@ -95,12 +139,20 @@ impl Blobs {
     /// A folder of this machine, every write synced: `object_store` does not do that by itself.
     pub fn open_local(folder: &Path) -> Result<Self, StorageError> {
         let store = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true).with_automatic_cleanup(true);
-        Ok(Self { store: Arc::new(store) })
+        let folders = Folders { root: folder.canonicalize()?, durable: Mutex::default() };
+        Ok(Self { store: Arc::new(store), folders: Some(Arc::new(folders)) })
     }
 
     /// Any other store: S3, or one that fails on purpose.
     pub fn with_store(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store }
+        Self { store, folders: None }
+    }
+
+    async fn prepare(&self, key: BlobKey) -> Result<(), StorageError> {
+        match &self.folders {
+            Some(folders) => folders.prepare(key).await,
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn store(&self) -> &dyn ObjectStore {
@@ -109,6 +161,7 @@ impl Blobs {
 
     pub async fn put(&self, key: BlobKey, bytes: Bytes) -> Result<StoredBlob, StorageError> {
         let stored = StoredBlob { sha256: hex::encode(Sha256::digest(&bytes)), size_bytes: bytes.len() as u64 };
+        self.prepare(key).await?;
         self.store.put(&path_of(key)?, bytes.into()).await?;
         Ok(stored)
     }
@@ -117,6 +170,7 @@ impl Blobs {
     pub async fn put_file(&self, key: BlobKey, file: &Path) -> Result<StoredBlob, StorageError> {
         let mut reader = tokio::fs::File::open(file).await?;
         reader.seek(SeekFrom::Start(0)).await?;
+        self.prepare(key).await?;
         let upload = self.store.put_multipart(&path_of(key)?).await?;
         let mut parts = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
         let mut hash = Sha256::new();
@@ -180,6 +234,9 @@ impl Blobs {
 
     /// Deletes every blob of a generation; call it after the rows are gone. Returns how many there were.
     pub async fn delete_generation(&self, generation_id: Uuid) -> Result<u64, StorageError> {
+        if let Some(folders) = &self.folders {
+            folders.forget(generation_id).await;
+        }
         let prefix = ObjectPath::from(BlobKey::generation_prefix(generation_id));
         let mut listed = self.store.list(Some(&prefix));
         let mut deleted = 0;

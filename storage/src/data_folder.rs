@@ -21,7 +21,8 @@ pub struct DataFolder {
 
 impl DataFolder {
     pub fn create(root: &Path) -> Result<Self, StorageError> {
-        fs::create_dir_all(root).map_err(|error| StorageError::DataFolder(format!("create data folder {}: {error}", root.display())))?;
+        filesystem::create_folder(root)
+            .map_err(|error| StorageError::DataFolder(format!("create data folder {}: {error}", root.display())))?;
         let root = root.canonicalize()?;
         if let Some(kind) = filesystem::network_filesystem(&root) {
             return Err(StorageError::DataFolder(format!(
@@ -33,6 +34,7 @@ impl DataFolder {
         for path in [folder.blobs(), folder.temporary(), folder.engine()] {
             fs::create_dir_all(&path)?;
         }
+        filesystem::sync_folder(&folder.root)?;
         Ok(folder)
     }
 
@@ -81,7 +83,7 @@ impl DataFolder {
     /// `None` where another process has the seat.
     fn lock(&self, seat: &str) -> Result<Option<Instance>, StorageError> {
         let seats = self.root.join("seats");
-        fs::create_dir_all(&seats)?;
+        filesystem::create_folder(&seats)?;
         let lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(seats.join(format!("{seat}.lock")))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -97,6 +99,8 @@ impl DataFolder {
         let unclean = marker.exists();
         File::create(&marker)?.sync_all()?;
         let node_id = node_id(&seats.join(format!("{seat}.node_id")))?;
+        // Without its name the seat would come back from a power cut as another node, and would wait for its own leases to run out.
+        filesystem::sync_folder(&seats)?;
         Ok(Some(Instance { node_id, unclean, temporary, marker, _lock: lock }))
     }
 }

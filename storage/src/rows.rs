@@ -87,6 +87,11 @@ impl Rows {
             check_sqlite_version(&writer).await?;
         }
         migrator()?.run(&writer).await.map_err(|error| StorageError::Internal(format!("migrate: {error}")))?;
+        if dialect == Dialect::Sqlite {
+            // A commit that a killed process wrote but did not sync is read as committed from here on: it must be on the disk before anybody
+            // is told of it.
+            sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&writer).await?;
+        }
         let readers = connect(config, dialect, config.readers_max).await?;
         let database_url = config.database_url.as_str().into();
         let rows = Self { writer, readers, dialect, database_url, signals: Signals::new(), commands: None };
