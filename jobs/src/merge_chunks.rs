@@ -48,7 +48,7 @@ impl MergeChunks {
         if self.completes_generation && generation.status == GenerationStatus::Interrupted {
             self.announce_resume(context, &generation).await?;
         }
-        let chosen = choose(all_chunks(context, self.generation_id).await?, &self.options);
+        let chosen = choose(all_chunks(context.storage.rows.read(), self.generation_id).await?, &self.options);
         let chosen = chosen.map_err(|missing| JobError::Discard(format!("chunks not complete: {missing:?}")))?;
         let rendered = render::render(context, &generation, chosen, &self.options).await?;
         fail_point::pass("merge.before_blob");
@@ -118,11 +118,7 @@ fn result_of(render: &Render, report: &Value) -> Value {
     })
 }
 
-async fn all_chunks(context: &JobContext, generation_id: Uuid) -> Result<Vec<Chunk>, StorageError> {
-    read_all_chunks(context.storage.rows.read(), generation_id).await
-}
-
-async fn read_all_chunks(pool: &storage::rows::Pool, generation_id: Uuid) -> Result<Vec<Chunk>, StorageError> {
+async fn all_chunks(pool: &storage::rows::Pool, generation_id: Uuid) -> Result<Vec<Chunk>, StorageError> {
     let mut all: Vec<Chunk> = Vec::new();
     loop {
         // A page may end between two takes of a chunk: the next one starts with that chunk again.
@@ -205,7 +201,7 @@ impl Jobs {
             return Err(SubmitError::Invalid(errors));
         }
         let generation = self.generation(owner_id, task_id).await?.ok_or(SubmitError::TaskNotFound(task_id))?;
-        let chunks = read_all_chunks(self.storage.rows.read(), task_id).await?;
+        let chunks = all_chunks(self.storage.rows.read(), task_id).await?;
         let known: BTreeSet<u32> = chunks.iter().map(|chunk| chunk.id.index).collect();
         if let Some(unknown) = options.order.iter().find(|index| !known.contains(index)) {
             let message = format!("there is no chunk {unknown}");

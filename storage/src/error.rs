@@ -19,9 +19,6 @@ pub enum StorageError {
     /// The blob that a row names is not there.
     #[error("blob not found: {0}")]
     BlobNotFound(String),
-    /// A range outside a blob.
-    #[error("range out of bounds of {size_bytes} bytes")]
-    Range { size_bytes: u64 },
     /// The data folder can't be used as it is; the text says why and what to do.
     #[error("{0}")]
     DataFolder(String),
