@@ -226,6 +226,12 @@ __attribute__((constructor)) static void start(void) {
     }
 }
 
+/* A process that ends has threads that still work, such as one that closes the database: their change and its record are made both or none.
+ * The lock is held to the end, which is near. */
+__attribute__((destructor)) static void finish(void) {
+    if (root_bytes) enter();
+}
+
 /* Files: open. */
 
 static int open_at(int dir, const char *path, int flags, mode_t mode) {
