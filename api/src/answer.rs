@@ -52,6 +52,45 @@ impl<T: ToSchema> EndpointOutRegister for Accepted<T> {
     }
 }
 
+/// 201: it is there now.
+#[derive(Debug)]
+pub struct Created<T> {
+    pub body: T,
+    /// Where it is.
+    pub location: String,
+}
+
+impl<T: Serialize> Scribe for Created<T> {
+    fn render(self, res: &mut Response) {
+        if let Ok(location) = HeaderValue::from_str(&self.location) {
+            res.headers_mut().insert(LOCATION, location);
+        }
+        json(res, StatusCode::CREATED, &self.body);
+    }
+}
+
+impl<T: ToSchema> EndpointOutRegister for Created<T> {
+    fn register(components: &mut Components, operation: &mut Operation) {
+        operation.responses.insert("201", described::<T>("Created; `Location` tells where it is", components));
+    }
+}
+
+/// 204: it is done, and there is nothing to say.
+#[derive(Debug, Clone, Copy)]
+pub struct NoContent;
+
+impl Scribe for NoContent {
+    fn render(self, res: &mut Response) {
+        res.status_code(StatusCode::NO_CONTENT);
+    }
+}
+
+impl EndpointOutRegister for NoContent {
+    fn register(_components: &mut Components, operation: &mut Operation) {
+        operation.responses.insert("204", oapi::Response::new("Done"));
+    }
+}
+
 pub fn described<T: ToSchema>(description: &str, components: &mut Components) -> oapi::Response {
     oapi::Response::new(description).add_content("application/json", T::to_schema(components))
 }

@@ -20,6 +20,7 @@ pub mod gate;
 pub mod hold_queue;
 pub mod host_check;
 pub mod idempotency;
+pub mod if_match;
 pub mod isolated_job;
 pub mod key_use;
 pub mod keys;

@@ -71,7 +71,7 @@ fn headers() -> Value {
         "X-RateLimit-Remaining": header("Requests left now", json!({"type": "integer"})),
         "X-RateLimit-Reset": header("Seconds until all are back", json!({"type": "integer"})),
         "Retry-After": header("Seconds to wait before asking again", json!({"type": "integer"})),
-        "Location": header("Where to look how far it is", json!({"type": "string"})),
+        "Location": header("Where it is, or where to look how far it is", json!({"type": "string"})),
     })
 }
 
@@ -145,6 +145,7 @@ fn answer_headers(status: &str, access: Access) -> Value {
         names.extend(["RateLimit-Policy", "RateLimit", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"]);
     }
     match status {
+        "201" => names.push("Location"),
         "202" => names.extend(["Location", "Retry-After"]),
         "429" | "503" => names.push("Retry-After"),
         _ => {}
