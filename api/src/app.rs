@@ -22,6 +22,7 @@ use crate::event_tail::EventTails;
 use crate::key_use::KeyUse;
 use crate::limits::Limits;
 use crate::problem::Problem;
+use crate::temporary_bytes::{TemporaryBytes, TemporaryBytesConfig};
 
 /// Cheap to clone.
 #[derive(Debug, Clone)]
@@ -35,6 +36,8 @@ pub struct AppState {
     pub clock: Arc<dyn Clock>,
     pub limits: Limits,
     pub key_use: KeyUse,
+    /// What uploads hold of the disk.
+    pub temporary_bytes: TemporaryBytes,
     /// `<node id>/<uuid>`, new at every start.
     pub process: String,
     pub tails: EventTails,
@@ -55,6 +58,10 @@ impl App {
         Self(Arc::new(AppState {
             limits: Limits::new(config.strict_rate_limits),
             key_use: KeyUse::default(),
+            temporary_bytes: TemporaryBytes::new(TemporaryBytesConfig {
+                per_owner_bytes_max: config.temporary_bytes_per_owner_max,
+                total_bytes_max: config.temporary_bytes_max,
+            }),
             process: format!("{node_id}/{}", Uuid::now_v7()),
             tails: EventTails::new(storage.rows.clone(), clock.clone()),
             stopping: CancellationToken::new(),

@@ -41,6 +41,10 @@ pub struct Config {
     pub chunks_max: u32,
     pub json_body_bytes_max: u64,
     pub upload_bytes_max: u64,
+    /// What the uploads of one owner may hold in temporary files at a time.
+    pub temporary_bytes_per_owner_max: u64,
+    /// What all uploads together may hold.
+    pub temporary_bytes_max: u64,
     /// A body may pause for so long between two pieces.
     pub body_idle_ms: u64,
     pub connections_max: u32,
@@ -108,6 +112,8 @@ impl Config {
             chunks_max: 10_000,
             json_body_bytes_max: 16 * 1024 * 1024,
             upload_bytes_max: 64 * 1024 * 1024,
+            temporary_bytes_per_owner_max: 512 * 1024 * 1024,
+            temporary_bytes_max: 2 * 1024 * 1024 * 1024,
             body_idle_ms: 30_000,
             connections_max: 4_096,
             subscribers_max: 2_048,
@@ -236,6 +242,8 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
     within("chunks_max", config.chunks_max.into(), 1, 100_000)?;
     within("json_body_bytes_max", config.json_body_bytes_max, 1024, 1 << 30)?;
     within("upload_bytes_max", config.upload_bytes_max, 1024, 1 << 40)?;
+    within("temporary_bytes_per_owner_max", config.temporary_bytes_per_owner_max, config.upload_bytes_max, 1 << 50)?;
+    within("temporary_bytes_max", config.temporary_bytes_max, config.temporary_bytes_per_owner_max, 1 << 50)?;
     within("body_idle_ms", config.body_idle_ms, 100, 3_600_000)?;
     within("connections_max", config.connections_max.into(), 1, 1_000_000)?;
     within("subscribers_max", config.subscribers_max.into(), 1, 1_000_000)?;

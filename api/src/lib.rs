@@ -37,5 +37,6 @@ pub mod say;
 pub mod scopes;
 pub mod serve;
 pub mod speech;
+pub mod temporary_bytes;
 pub mod waiting;
 pub mod wire;
