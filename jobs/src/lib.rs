@@ -13,6 +13,7 @@ pub mod isolate;
 mod job;
 pub mod lease;
 mod look_up;
+mod mend_chunks;
 mod merge_chunks;
 mod moves;
 pub mod pause;

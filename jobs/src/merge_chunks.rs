@@ -14,10 +14,10 @@ use storage::{BlobKey, StorageError, Tx, renders};
 use uuid::Uuid;
 
 use crate::job::{Committed, JobContext, JobError, QUEUE_IO};
-use crate::render::{self, Rendered};
+use crate::render::{self, RenderError, Rendered};
 use crate::submission::{FieldError, MergeOptions, MergeOrder, SubmitError};
 use crate::view::JobView;
-use crate::{Jobs, fail_point, moves};
+use crate::{Jobs, fail_point, mend_chunks, moves};
 
 /// Rows read at a time.
 const PAGE_ROWS: u32 = 1_000;
@@ -48,9 +48,20 @@ impl MergeChunks {
         if self.completes_generation && generation.status == GenerationStatus::Interrupted {
             self.announce_resume(context, &generation).await?;
         }
-        let chosen = choose(all_chunks(context.storage.rows.read(), self.generation_id).await?, &self.options);
-        let chosen = chosen.map_err(|missing| JobError::Discard(format!("chunks not complete: {missing:?}")))?;
-        let rendered = render::render(context, &generation, chosen, &self.options).await?;
+        let chunks = all_chunks(context.storage.rows.read(), self.generation_id).await?;
+        let coming: BTreeSet<u32> = chunks.iter().filter(|chunk| chunk.status == ChunkStatus::Queued).map(|chunk| chunk.id.index).collect();
+        let chosen = choose(chunks, &self.options).map_err(|missing| match missing.iter().all(|index| coming.contains(index)) {
+            true => JobError::Wait(format!("chunks {missing:?} are made again")),
+            false => JobError::Discard(format!("chunks not complete: {missing:?}")),
+        })?;
+        let rendered = match render::render(context, &generation, chosen.clone(), &self.options).await {
+            Ok(rendered) => rendered,
+            Err(RenderError::Damaged { index, error }) => {
+                let told = mend_chunks::mend(context, &generation, &chosen, &chosen[index], &error).await?;
+                return Err(JobError::Retry(told));
+            }
+            Err(RenderError::Job(error)) => return Err(error),
+        };
         fail_point::pass("merge.before_blob");
         let wav = self.store(context, &rendered).await?;
         fail_point::pass("merge.after_blob");
@@ -174,7 +185,14 @@ pub(crate) fn check_options(options: &MergeOptions) -> Vec<FieldError> {
     errors
 }
 
+/// At most one live merge completes a generation: where there is one, it goes on, now if it waits.
 pub(crate) async fn enqueue(tx: &mut Tx, generation: &Generation, merge: &MergeChunks, id: Uuid, now_ms: i64) -> Result<(), StorageError> {
+    let dedupe_key = merge.completes_generation.then(|| format!("merge/{}", generation.id));
+    if let Some(key) = &dedupe_key
+        && storage::jobs::hasten(tx, key, now_ms).await?
+    {
+        return Ok(());
+    }
     let job = NewJob {
         id,
         kind: MergeChunks::NAME.into(),
@@ -185,7 +203,7 @@ pub(crate) async fn enqueue(tx: &mut Tx, generation: &Generation, merge: &MergeC
         payload: serde_json::to_string(merge)?,
         attempts_max: MergeChunks::ATTEMPTS_MAX,
         run_at_ms: now_ms,
-        dedupe_key: None,
+        dedupe_key,
         traceparent: generation.traceparent.clone(),
         tracestate: generation.tracestate.clone(),
     };

@@ -33,12 +33,29 @@ pub(crate) struct Rendered {
     pub report: Value,
 }
 
+/// Why there is no file.
+#[derive(Debug)]
+pub(crate) enum RenderError {
+    /// The chunk at this place of the list has no sound any more, or another than its row says.
+    Damaged {
+        index: usize,
+        error: StorageError,
+    },
+    Job(JobError),
+}
+
+impl<E: Into<JobError>> From<E> for RenderError {
+    fn from(error: E) -> Self {
+        Self::Job(error.into())
+    }
+}
+
 pub(crate) async fn render(
     context: &JobContext,
     generation: &Generation,
     chunks: Vec<Chunk>,
     options: &MergeOptions,
-) -> Result<Rendered, JobError> {
+) -> Result<Rendered, RenderError> {
     let config = config_of(generation, options);
     let (context, options) = (context.clone(), options.clone());
     let rendered = tokio::task::spawn_blocking(move || render_blocking(&context, &chunks, &options, &config)).await;
@@ -65,7 +82,7 @@ fn config_of(generation: &Generation, options: &MergeOptions) -> MergeConfig {
     }
 }
 
-fn render_blocking(context: &JobContext, chunks: &[Chunk], options: &MergeOptions, config: &MergeConfig) -> Result<Rendered, JobError> {
+fn render_blocking(context: &JobContext, chunks: &[Chunk], options: &MergeOptions, config: &MergeConfig) -> Result<Rendered, RenderError> {
     let sources = sources_of(chunks, options)?;
     let runtime = tokio::runtime::Handle::current();
     let mut open = |index: usize| -> io::Result<Box<dyn SampleBlocks>> {
@@ -184,16 +201,20 @@ fn report_of(chunks: &[Chunk], report: &MergeReport) -> Value {
     })
 }
 
-fn failed(error: MergeError) -> JobError {
-    match error {
+fn failed(error: MergeError) -> RenderError {
+    let error = match error {
         MergeError::Stopped => JobError::Stopped,
         MergeError::Refused(why) => JobError::Discard(why),
-        // A disk that is full or a store that does not answer is waited for; a blob that is gone is not.
+        // A disk that is full or a store that does not answer is waited for; a blob that is gone or damaged is not.
         MergeError::Chunk { index, source } => match source.get_ref().and_then(|inner| inner.downcast_ref::<StorageError>()) {
             Some(error) if error.is_transient() => JobError::Wait(format!("chunk {index}: {error}")),
+            Some(error @ (StorageError::BlobDamaged(_) | StorageError::BlobNotFound(_))) => {
+                return RenderError::Damaged { index, error: error.clone() };
+            }
             _ => JobError::Retry(format!("chunk {index}: {source}")),
         },
         MergeError::Changed { .. } => JobError::Retry(error.to_string()),
         MergeError::Write(error) => JobError::from(StorageError::from(error)),
-    }
+    };
+    RenderError::Job(error)
 }

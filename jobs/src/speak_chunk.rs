@@ -86,8 +86,8 @@ impl SpeakChunk {
         let from = BlobKey::Chunk { generation_id: id.generation_id, index: id.index, take: id.take };
         let bytes = match context.storage.blobs.get_verified(from, &audio.blob).await {
             Ok(bytes) => bytes,
-            // Deleted between the look and the read: then it is made anew.
-            Err(StorageError::BlobNotFound(_)) => return Ok(None),
+            // Deleted between the look and the read, or spoilt by the disk: then it is made anew.
+            Err(StorageError::BlobNotFound(_) | StorageError::BlobDamaged(_)) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let blob = self.put(context, bytes).await?;
@@ -132,7 +132,8 @@ impl SpeakChunk {
 
     async fn announce(&self, tx: &mut Tx, generation: &Generation, spoken: &Spoken, now_ms: i64) -> Result<(), JobError> {
         let (done, total) = generations::count_chunk_done(tx, generation.id).await?;
-        let all_done = done >= total && !generation.cancel_requested;
+        // A chunk of a complete generation is made again for a merge that waits for it, and for nothing else.
+        let all_done = done >= total && !generation.cancel_requested && !generation.status.is_final();
         let options: GenerationOptions =
             serde_json::from_str(&generation.params).map_err(|error| JobError::Discard(format!("params: {error}")))?;
         if all_done && options.auto_merge {

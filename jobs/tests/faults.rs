@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use jobs::clock::{Clock, SystemClock};
+use jobs::submission::{MergeOptions, MergeOrder, TraceContext};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
@@ -180,6 +181,103 @@ async fn a_store_that_does_not_give_back_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_blob_is_never_merged() {
     survives(Database::Sqlite, Fault::GetHalf).await;
+}
+
+on_both! {
+    a_chunk_that_the_disk_has_spoilt_is_made_again,
+    a_spoilt_chunk_is_made_again_for_a_merge_by_hand,
+    a_merged_file_that_is_gone_can_be_made_again,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Damage {
+    Truncated,
+    Gone,
+    /// As long as before.
+    OtherBytes,
+}
+
+/// As a disk does it: behind the store's back.
+fn spoil(bed: &Bed, name: &str, damage: Damage) {
+    let path = bed.folder.path().join("blobs/generations").join(name);
+    let mut bytes = std::fs::read(&path).unwrap();
+    match damage {
+        Damage::Gone => return std::fs::remove_file(&path).unwrap(),
+        Damage::Truncated => bytes.truncate(bytes.len() / 2),
+        Damage::OtherBytes => *bytes.last_mut().unwrap() ^= 1,
+    }
+    std::fs::write(&path, bytes).unwrap();
+}
+
+const TEXTS: [&str; 4] = ["The first words.", "The second.", "The third words.", "And the last."];
+
+async fn a_chunk_that_the_disk_has_spoilt_is_made_again(database: Database) {
+    let bed = Bed::new(database, script(vec![])).await;
+    let worker = bed.start().await;
+    let undisturbed = bed.end_of(bed.submit(&TEXTS).await).await.result.unwrap()["sha256"].clone();
+    // Another owner's, so that nothing is copied.
+    let pause = async |paused| jobs::pause::set_paused(&bed.storage.rows, Some("io"), paused, &SystemClock).await.unwrap();
+    for (round, damage) in [Damage::Truncated, Damage::Gone, Damage::OtherBytes].into_iter().enumerate() {
+        let owner = format!("owner {round}");
+        pause(true).await;
+        let id = bed.submit_as(&owner, 0, &TEXTS).await;
+        bed.until_status(&owner, id, "merging").await;
+        let calls = bed.engine.calls();
+        spoil(&bed, &format!("{id}/chunks/000001-1.wav"), damage);
+        spoil(&bed, &format!("{id}/chunks/000003-1.wav"), damage);
+        pause(false).await;
+        let job = bed.jobs.wait(&owner, id, 30_000).await.unwrap().unwrap();
+        assert_eq!((job.status.as_str(), job.chunks_done), ("completed", 4), "{damage:?}: {:?}", job.error);
+        assert_eq!(job.result.unwrap()["sha256"], undisturbed, "{damage:?}: the same bytes as undisturbed");
+        assert_eq!(bed.engine.calls() - calls, 2, "{damage:?}: only what was spoilt is spoken again");
+        let events = bed.events(&owner).await;
+        let of =
+            |kind: &str| events.iter().filter(|event| event.kind == kind).map(|event| event.data["index"].as_u64().unwrap_or(9)).collect();
+        let (mut failed, merged): (Vec<u64>, Vec<u64>) = (of("chunk.failed"), of("job.completed"));
+        failed.sort_unstable();
+        assert_eq!((failed, merged.len()), (vec![1, 3], 1), "{damage:?}");
+    }
+    worker.stop(1_000).await;
+}
+
+async fn a_spoilt_chunk_is_made_again_for_a_merge_by_hand(database: Database) {
+    let bed = Bed::new(database, script(vec![])).await;
+    let worker = bed.start().await;
+    let id = bed.submit(&TEXTS).await;
+    let before = bed.end_of(id).await;
+    spoil(&bed, &format!("{id}/chunks/000002-1.wav"), Damage::Truncated);
+    let merge = bed.jobs.request_merge(OWNER, order(id)).await.unwrap();
+    let merged = bed.end_of(merge.id).await;
+    assert_eq!(merged.status, "completed", "{:?}", merged.error);
+    assert_eq!(merged.result.unwrap()["sha256"], before.result.unwrap()["sha256"]);
+    let after = bed.job(id).await;
+    assert_eq!((after.status.as_str(), after.chunks_done), ("completed", 4));
+    worker.stop(1_000).await;
+}
+
+async fn a_merged_file_that_is_gone_can_be_made_again(database: Database) {
+    let bed = Bed::new(database, script(vec![])).await;
+    let worker = bed.start().await;
+    let id = bed.submit(&TEXTS).await;
+    let result = bed.end_of(id).await.result.unwrap();
+    for damage in [Damage::Gone, Damage::Truncated] {
+        spoil(&bed, &format!("{id}/renders/{}.wav", result["render_id"].as_str().unwrap()), damage);
+        let merge = bed.jobs.request_merge(OWNER, order(id)).await.unwrap();
+        let merged = bed.end_of(merge.id).await.result.unwrap();
+        assert_eq!(merged["sha256"], result["sha256"]);
+        let path = bed.folder.path().join(format!("blobs/generations/{id}/renders/{}.wav", merged["render_id"].as_str().unwrap()));
+        assert_eq!(std::fs::metadata(path).unwrap().len(), merged["size_bytes"].as_u64().unwrap());
+        if let Damage::Gone = damage {
+            // The next round spoils a file that is there.
+            let restored = bed.folder.path().join(format!("blobs/generations/{id}/renders/{}.wav", result["render_id"].as_str().unwrap()));
+            std::fs::write(restored, [0; 64]).unwrap();
+        }
+    }
+    worker.stop(1_000).await;
+}
+
+fn order(task_id: uuid::Uuid) -> MergeOrder {
+    MergeOrder { task_id, options: MergeOptions::default(), idempotency: None, trace: TraceContext::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

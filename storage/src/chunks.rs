@@ -183,6 +183,17 @@ pub async fn set_status(tx: &mut Tx, id: ChunkId, status: ChunkStatus, attempt: 
     Ok(query.build().execute(tx.connection()).await?.rows_affected() == 1)
 }
 
+/// Takes the sound from a complete chunk, because what the store has is not that: it is to be spoken again. False where that has happened.
+pub async fn spoil(tx: &mut Tx, id: ChunkId, error: &str) -> Result<bool, StorageError> {
+    let mut query = Statement::new("UPDATE chunks SET status = 'queued', attempt = 0, error = ");
+    query.push_bind(error.to_owned());
+    query.push(", sha256 = NULL, size_bytes = NULL, sample_count = NULL, duration_ms = NULL, words = NULL, rtf = NULL");
+    query.push(", cached = 0, suspect = 0, finished_at_ms = NULL");
+    push_id(&mut query, id);
+    query.push(" AND status = 'completed'");
+    Ok(query.build().execute(tx.connection()).await?.rows_affected() == 1)
+}
+
 /// Takes that are wanted but not complete and will not be by themselves: to be queued again.
 pub async fn reopen(tx: &mut Tx, generation_id: Uuid) -> Result<Vec<ChunkId>, StorageError> {
     let rows = sqlx::query(

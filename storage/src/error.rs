@@ -19,6 +19,9 @@ pub enum StorageError {
     /// The blob that a row names is not there.
     #[error("blob not found: {0}")]
     BlobNotFound(String),
+    /// The store keeps something else than its row says, and will go on doing so: whatever it was must be made again.
+    #[error("blob damaged: {0}")]
+    BlobDamaged(String),
     /// The data folder can't be used as it is; the text says why and what to do.
     #[error("{0}")]
     DataFolder(String),

@@ -294,6 +294,13 @@ pub async fn request_cancel(tx: &mut Tx, id: Uuid) -> Result<(), StorageError> {
     Ok(())
 }
 
+/// To be called in the transaction that takes the sound from a complete chunk.
+pub async fn count_chunk_spoilt(tx: &mut Tx, id: Uuid) -> Result<(), StorageError> {
+    let sql = "UPDATE generations SET chunks_done = chunks_done - 1 WHERE id = $1";
+    sqlx::query(sql).bind(id.to_string()).execute(tx.connection()).await?;
+    Ok(())
+}
+
 /// To be called in the transaction that completes a chunk, only when that chunk was not complete before: a job that runs twice counts once.
 /// Returns (done, total).
 pub async fn count_chunk_done(tx: &mut Tx, id: Uuid) -> Result<(i64, i64), StorageError> {

@@ -161,6 +161,20 @@ pub async fn revive(tx: &mut Tx, id: Uuid, now_ms: i64) -> Result<bool, StorageE
     Ok(revived.rows_affected() == 1)
 }
 
+/// Whether a live job has this key. Where it waits for its time, that is now: what it waited for may be there.
+pub async fn hasten(tx: &mut Tx, dedupe_key: &str, now_ms: i64) -> Result<bool, StorageError> {
+    let found = sqlx::query(
+        "UPDATE jobs SET run_at_ms = CASE WHEN state = 'scheduled' AND run_at_ms > $2 THEN $2 ELSE run_at_ms END \
+         WHERE dedupe_key = $1 AND state IN ('scheduled', 'queued', 'running')",
+    )
+    .bind(dedupe_key)
+    .bind(now_ms)
+    .execute(tx.connection())
+    .await?;
+    tx.wakes_jobs();
+    Ok(found.rows_affected() > 0)
+}
+
 /// When the next scheduled job is due: a worker with nothing to do sleeps no longer than that.
 pub async fn next_due_ms(pool: &AnyPool) -> Result<Option<i64>, StorageError> {
     let due: Option<i64> = sqlx::query_scalar("SELECT MIN(run_at_ms) FROM jobs WHERE state = 'scheduled'").fetch_one(pool).await?;

@@ -163,6 +163,17 @@ impl Bed {
         }
     }
 
+    /// Waits until a generation has come so far.
+    pub async fn until_status(&self, owner: &str, id: Uuid, status: &str) {
+        for _ in 0..PATIENCE_MS / 5 {
+            if self.jobs.job(owner, id).await.unwrap().unwrap().status == status {
+                return;
+            }
+            SystemClock.sleep(5).await;
+        }
+        panic!("not {status}");
+    }
+
     /// Waits until an engine has been asked so many times.
     pub async fn calls_reach(&self, calls: u64) {
         self.until(|| self.engine.calls() >= calls).await;
