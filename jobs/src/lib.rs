@@ -97,14 +97,6 @@ impl Jobs {
         let _ = self.leases.set(worker.leases());
     }
 
-    pub fn voices(&self) -> Vec<voices::Voice> {
-        voices::all()
-    }
-
-    pub fn voice(&self, id: &str) -> Option<voices::Voice> {
-        voices::find(id)
-    }
-
     pub fn engine_status(&self) -> EngineStatus {
         EngineStatus {
             availability: self.engine.availability(),

@@ -1,7 +1,7 @@
 //! From a submission to a plan: which chunks, spoken by whom, in which language, with which seed. Pure: voices and the seed are arguments,
 //! and the same arguments give the same plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::speech::{Capabilities, SynthesisRequest};
 use engine::text::marks::{self, Span};
@@ -96,6 +96,20 @@ pub fn plan(submission: &Submission, voice: impl Fn(&str) -> Option<Voice>, limi
     Ok(Plan { text: whole_text(&submission.source), voices: used, chunks })
 }
 
+/// Every name that stands for a voice in a submission, so that they can be looked up before the [`plan`].
+pub fn voice_names(submission: &Submission) -> BTreeSet<String> {
+    let mut names: BTreeSet<String> = submission.voice_id.iter().cloned().collect();
+    names.extend(submission.voices.values().cloned());
+    match &submission.source {
+        Source::Chunks(chunks) => names.extend(chunks.iter().filter_map(|chunk| chunk.voice_id.clone())),
+        Source::Text(text) => {
+            let called = turns(text).into_iter().filter_map(|turn| turn.voice);
+            names.extend(called.filter(|name| !submission.voices.contains_key(name)));
+        }
+    }
+    names
+}
+
 fn invalid(field: &str, message: String) -> SubmitError {
     SubmitError::Invalid(vec![FieldError { field: field.into(), message }])
 }
@@ -146,26 +160,11 @@ fn check_values(submission: &Submission, limits: &PlanLimits) -> Result<(), Subm
 
 /// Every voice that is named anywhere, by the name it is called there.
 fn wanted_voices(submission: &Submission, voice: &impl Fn(&str) -> Option<Voice>) -> Result<BTreeMap<String, Voice>, SubmitError> {
-    let mut names: Vec<&str> = submission.voice_id.as_deref().into_iter().collect();
-    names.extend(submission.voices.values().map(String::as_str));
-    if let Source::Chunks(chunks) = &submission.source {
-        names.extend(chunks.iter().filter_map(|chunk| chunk.voice_id.as_deref()));
-    }
-    let mut found = BTreeMap::new();
-    for name in names {
-        let voice = voice(name).ok_or_else(|| SubmitError::VoiceNotFound(name.into()))?;
-        found.insert(name.to_owned(), voice);
-    }
-    if let Source::Text(text) = &submission.source {
-        for turn in turns(text) {
-            let Some(name) = turn.voice.as_deref() else { continue };
-            if !submission.voices.contains_key(name) && !found.contains_key(name) {
-                let voice = voice(name).ok_or_else(|| SubmitError::VoiceNotFound(name.into()))?;
-                found.insert(name.to_owned(), voice);
-            }
-        }
-    }
-    Ok(found)
+    let found = |name: String| match voice(&name) {
+        Some(voice) => Ok((name, voice)),
+        None => Err(SubmitError::VoiceNotFound(name)),
+    };
+    voice_names(submission).into_iter().map(found).collect()
 }
 
 fn parts_of<'a>(submission: &'a Submission, voices: &'a BTreeMap<String, Voice>) -> Result<Vec<Part<'a>>, SubmitError> {

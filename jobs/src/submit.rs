@@ -14,7 +14,8 @@ use crate::plan::{self, Plan};
 use crate::retry::job_of;
 use crate::submission::{Submission, SubmitError};
 use crate::view::JobView;
-use crate::{Jobs, fail_point, voices};
+use crate::voices::Voice;
+use crate::{Jobs, fail_point};
 
 impl Jobs {
     /// Accepts a request for speech. The answer means that it will be done.
@@ -23,13 +24,17 @@ impl Jobs {
         self.check_room().await?;
         let seed = *submission.options.seed.get_or_insert_with(|| rand::random::<u64>() >> 11);
         let limits = self.config.limits.clone();
+        let named = tokio::task::spawn_blocking(move || (plan::voice_names(&submission), submission));
+        let (names, submission) = named.await.map_err(plan_died)?;
+        let voices = self.find_voices(owner_id, &names).await?;
+        let voice = submission.voice_id.as_deref().and_then(|name| voices.get(name));
         let planned = tokio::task::spawn_blocking(move || {
-            let plan = plan::plan(&submission, voices::find, &limits, seed);
+            let plan = plan::plan(&submission, |name| voices.get(name), &limits, seed);
             plan.map(|plan| (submission, plan))
         });
-        let (submission, plan) = planned.await.map_err(|error| StorageError::Internal(format!("plan: {error}")))??;
+        let (submission, plan) = planned.await.map_err(plan_died)??;
         let now_ms = self.clock.now_ms();
-        let generation = generation_of(owner_id, &submission, &plan, now_ms)?;
+        let generation = generation_of(owner_id, &submission, &plan, voice, now_ms)?;
         let rows = plan::rows_of(&plan, &self.engine.capabilities()).map_err(StorageError::from)?;
         let run_at_ms = submission.not_before_ms.unwrap_or(now_ms);
         let jobs = jobs_of(&generation, rows.len() as u32, run_at_ms)?;
@@ -77,8 +82,17 @@ async fn accept(tx: &mut Tx, generation: &Generation, rows: &[chunks::NewChunk],
     Ok(())
 }
 
-fn generation_of(owner_id: &str, submission: &Submission, plan: &Plan, now_ms: i64) -> Result<Generation, StorageError> {
-    let voice = submission.voice_id.as_deref().and_then(voices::find);
+fn plan_died(error: tokio::task::JoinError) -> StorageError {
+    StorageError::Internal(format!("plan: {error}"))
+}
+
+fn generation_of(
+    owner_id: &str,
+    submission: &Submission,
+    plan: &Plan,
+    voice: Option<Voice>,
+    now_ms: i64,
+) -> Result<Generation, StorageError> {
     Ok(Generation {
         id: Uuid::now_v7(),
         owner_id: owner_id.to_owned(),

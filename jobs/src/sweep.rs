@@ -2,7 +2,7 @@
 //! processes at once and may be repeated.
 
 use storage::retention::{self, Retention};
-use storage::{Storage, StorageError, generations};
+use storage::{Storage, StorageError, generations, voices};
 use uuid::Uuid;
 
 use crate::{moves, retry};
@@ -59,6 +59,7 @@ pub async fn sweep(storage: &Storage, config: &SweepConfig, with_blobs: bool, no
     }
     if with_blobs {
         delete_orphan_blobs(storage, now_ms - config.orphan_blobs_kept_ms).await?;
+        delete_orphan_voice_blobs(storage, now_ms - config.orphan_blobs_kept_ms).await?;
     }
     Ok(mended)
 }
@@ -92,6 +93,27 @@ async fn delete_orphan_blobs(storage: &Storage, before_ms: i64) -> Result<(), St
         }
         let deleted = storage.blobs.delete_generation(id).await?;
         tracing::info!(generation.id = %id, blobs.deleted = deleted, "deleted blobs without rows");
+    }
+    Ok(())
+}
+
+/// Blobs that no voice names: of one that was deleted or got another preview, or of an import that did not end.
+async fn delete_orphan_voice_blobs(storage: &Storage, before_ms: i64) -> Result<(), StorageError> {
+    let pool = storage.rows.read();
+    for id in storage.blobs.voice_ids().await? {
+        // Listed before the row is read: what is stored later is younger than `before_ms` anyway.
+        let stored = storage.blobs.voice_blobs(id, before_ms).await?;
+        if stored.is_empty() {
+            continue;
+        }
+        let named = match voices::find(pool, id).await? {
+            Some(voice) => voices::blob_keys(&voice, &voices::samples(pool, id).await?),
+            None => Vec::new(),
+        };
+        for key in stored.into_iter().filter(|key| !named.contains(key)) {
+            storage.blobs.delete(key).await?;
+            tracing::info!(blob.key = %key, "deleted a voice's blob without a row");
+        }
     }
     Ok(())
 }

@@ -36,6 +36,10 @@ pub enum BlobKey {
     Chunk { generation_id: Uuid, index: u32, take: u32 },
     /// A merged file; `render_id` is the id of the job that made it.
     Render { generation_id: Uuid, render_id: Uuid, part: RenderPart },
+    /// A recording that a voice was made from; both ids are never used again.
+    VoiceSample { voice_id: Uuid, sample_id: Uuid },
+    /// A few words of a voice. A new one has a new id.
+    VoicePreview { voice_id: Uuid, preview_id: Uuid },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,7 +61,23 @@ impl RenderPart {
     }
 }
 
+/// The prefix of all blobs of voices.
+const VOICES: &str = "voices";
+
 impl BlobKey {
+    /// Reads the key of a voice's blob back from its path.
+    fn of_voice_path(path: &ObjectPath) -> Option<Self> {
+        let parts: Vec<_> = path.parts().collect();
+        let [prefix, voice_id, folder, file] = parts.as_slice() else { return None };
+        let voice_id = Uuid::parse_str(voice_id.as_ref()).ok()?;
+        let id = Uuid::parse_str(file.as_ref().strip_suffix(".wav")?).ok()?;
+        match (prefix.as_ref(), folder.as_ref()) {
+            (VOICES, "samples") => Some(Self::VoiceSample { voice_id, sample_id: id }),
+            (VOICES, "previews") => Some(Self::VoicePreview { voice_id, preview_id: id }),
+            _ => None,
+        }
+    }
+
     /// All blobs of a generation lie below this one prefix.
     pub fn generation_prefix(generation_id: Uuid) -> String {
         format!("generations/{generation_id}")
@@ -73,6 +93,8 @@ impl fmt::Display for BlobKey {
             Self::Render { generation_id, render_id, part } => {
                 write!(f, "{}/renders/{render_id}.{}", Self::generation_prefix(*generation_id), part.file_ending())
             }
+            Self::VoiceSample { voice_id, sample_id } => write!(f, "{VOICES}/{voice_id}/samples/{sample_id}.wav"),
+            Self::VoicePreview { voice_id, preview_id } => write!(f, "{VOICES}/{voice_id}/previews/{preview_id}.wav"),
         }
     }
 }
@@ -243,6 +265,24 @@ impl Blobs {
     pub async fn generation_ids(&self) -> Result<Vec<Uuid>, StorageError> {
         let listed = self.store.list_with_delimiter(Some(&ObjectPath::from("generations"))).await?;
         Ok(listed.common_prefixes.iter().filter_map(|prefix| Uuid::parse_str(prefix.parts().next_back()?.as_ref()).ok()).collect())
+    }
+
+    /// The voices that have blobs.
+    pub async fn voice_ids(&self) -> Result<Vec<Uuid>, StorageError> {
+        let listed = self.store.list_with_delimiter(Some(&ObjectPath::from(VOICES))).await?;
+        Ok(listed.common_prefixes.iter().filter_map(|prefix| Uuid::parse_str(prefix.parts().next_back()?.as_ref()).ok()).collect())
+    }
+
+    /// The blobs of a voice that were stored before this time. Ids do not tell: an import may keep those of an old voice.
+    pub async fn voice_blobs(&self, voice_id: Uuid, before_ms: i64) -> Result<Vec<BlobKey>, StorageError> {
+        let mut listed = self.store.list(Some(&ObjectPath::from(format!("{VOICES}/{voice_id}"))));
+        let mut keys = Vec::new();
+        while let Some(meta) = listed.try_next().await? {
+            if meta.last_modified.timestamp_millis() < before_ms {
+                keys.extend(BlobKey::of_voice_path(&meta.location));
+            }
+        }
+        Ok(keys)
     }
 
     /// Deletes every blob of a generation; call it after the rows are gone. Returns how many there were.

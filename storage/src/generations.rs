@@ -206,8 +206,12 @@ impl GenerationFilter {
 }
 
 fn like_pattern(part: &str) -> String {
-    let escaped = part.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-    format!("%{escaped}%")
+    format!("%{}%", like_escaped(&part.to_lowercase()))
+}
+
+/// Text that LIKE takes as it is, with `\\` as the escape.
+pub(crate) fn like_escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
 
 /// Newest first; `before` is the id of the last row of the page before (ids are UUIDv7, so their order is the order of time).

@@ -7,10 +7,12 @@
 pub mod api_keys;
 pub mod backup;
 pub mod blobs;
+pub mod categories;
 pub mod chunks;
 pub mod data_folder;
 pub mod error;
 pub mod events;
+pub mod favorites;
 pub mod filesystem;
 pub mod generations;
 mod group_commit;
@@ -22,6 +24,7 @@ pub mod retention;
 pub mod rows;
 mod signals;
 mod statement;
+pub mod voices;
 
 pub use blobs::{BlobKey, Blobs};
 pub use error::StorageError;
