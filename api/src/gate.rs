@@ -42,6 +42,8 @@ impl Access {
 pub enum BodyKind {
     None,
     Json,
+    /// `multipart/form-data`, kept in temporary files.
+    Multipart,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +75,7 @@ impl Gate {
             // What is sent all the same is passed over.
             BodyKind::None => UNREAD_BYTES_MAX,
             BodyKind::Json => app.config.json_body_bytes_max,
+            BodyKind::Multipart => app.config.upload_bytes_max,
         };
         req.extensions_mut().insert(BodyLimit { bytes_max, idle_ms: app.config.body_idle_ms });
         if self.access == Access::Public {

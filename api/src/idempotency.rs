@@ -3,6 +3,8 @@
 //!
 //! Only answers of success are kept: whoever was refused may try again with the same key.
 
+use std::sync::Arc;
+
 use salvo::http::header::{HeaderName, HeaderValue, LOCATION};
 use salvo::http::{ReqBody, ResBody, StatusCode};
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
@@ -18,6 +20,7 @@ use crate::app::{self, App};
 use crate::authenticate::Caller;
 use crate::body;
 use crate::problem::{Code, Problem};
+use crate::upload;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -75,13 +78,22 @@ enum Claim {
     Replay(u16, Kept),
 }
 
-async fn claim(req: &mut Request, depot: &Depot) -> Result<Claim, Problem> {
+async fn claim(req: &mut Request, depot: &mut Depot) -> Result<Claim, Problem> {
     let app = app::of(depot)?;
-    let caller = depot.get_typed::<Caller>().map_err(|_| Problem::internal("an idempotent route has no caller"))?;
+    let caller = &depot.get_typed::<Caller>().cloned().map_err(|_| Problem::internal("an idempotent route has no caller"))?;
     let key = IdempotencyKey { api_key_id: caller.key_id.clone(), key: key_of(req)? };
-    let bytes = body::read(req).await?;
-    let hash = request_hash(req, &bytes);
-    req.replace_body(ReqBody::Once(bytes));
+    let hash = if upload::is_multipart(req) {
+        // What it holds counts, not how it was packed: each try has another boundary.
+        let received = upload::receive(req, &app, caller).await?;
+        let hash = request_hash(req, received.content_hash().as_bytes());
+        depot.insert_typed(Arc::new(received));
+        hash
+    } else {
+        let bytes = body::read(req).await?;
+        let hash = request_hash(req, &bytes);
+        req.replace_body(ReqBody::Once(bytes));
+        hash
+    };
     let mut tx = app.storage.rows.begin().await?;
     let claimed = idempotency::claim(&mut tx, &key, &hash, &app.process, app.clock.now_ms()).await?;
     tx.commit().await?;

@@ -38,5 +38,8 @@ pub mod scopes;
 pub mod serve;
 pub mod speech;
 pub mod temporary_bytes;
+pub mod upload;
+pub mod voice_fields;
+mod voice_list;
 pub mod waiting;
 pub mod wire;

@@ -159,7 +159,10 @@ fn problems_of(route: &Route, operation: &Map<String, Value>) -> BTreeMap<u16, V
     if route.gate.access != Access::Public {
         codes.extend([Code::Unauthenticated, Code::KeyRevoked, Code::KeyExpired, Code::InsufficientScope, Code::RateLimited]);
     }
-    if route.gate.body == BodyKind::Json {
+    if route.gate.body == BodyKind::Multipart {
+        codes.extend([Code::InsufficientStorage, Code::NotReady]);
+    }
+    if route.gate.body != BodyKind::None {
         codes.extend([Code::InvalidRequest, Code::RequestTimeout, Code::PayloadTooLarge, Code::UnsupportedMedia, Code::ValidationFailed]);
     }
     if route.method == Method::POST {
@@ -169,7 +172,7 @@ fn problems_of(route: &Route, operation: &Map<String, Value>) -> BTreeMap<u16, V
     if route.method == Method::GET && parameters.iter().any(|parameter| parameter["in"] == "query") {
         codes.extend([Code::InvalidRequest, Code::ValidationFailed]);
     }
-    codes.extend(own_problems(route.path));
+    codes.extend(own_problems(&route.method, route.path));
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
     for code in codes {
         let listed = by_status.entry(code.status().as_u16()).or_default();
@@ -181,11 +184,24 @@ fn problems_of(route: &Route, operation: &Map<String, Value>) -> BTreeMap<u16, V
 }
 
 /// What else an endpoint answers.
-fn own_problems(path: &str) -> Vec<Code> {
+fn own_problems(method: &Method, path: &str) -> Vec<Code> {
     let speak = [Code::VoiceNotFound, Code::MontageNotFound, Code::EngineUnavailable, Code::QueueFull, Code::InsufficientStorage];
     let wanted_audio = [Code::Conflict, Code::GenerationFailed];
     match path {
-        "/api/voices/{id}" => vec![Code::VoiceNotFound],
+        "/api/voices/{id}" => match *method {
+            Method::GET => vec![Code::VoiceNotFound],
+            Method::PUT => vec![Code::VoiceNotFound, Code::ReadOnly, Code::StaleRevision],
+            _ => vec![Code::VoiceNotFound, Code::ReadOnly, Code::Conflict],
+        },
+        "/api/voices/{id}/samples/{sample_id}" | "/api/voices/{id}/preview" => {
+            vec![Code::VoiceNotFound, Code::AudioNotFound, Code::Gone, Code::RangeNotSatisfiable]
+        }
+        "/api/categories" => match *method {
+            Method::POST => vec![Code::Conflict],
+            Method::DELETE => vec![Code::CategoryNotFound],
+            _ => Vec::new(),
+        },
+        "/api/favorites/{id}" => vec![Code::VoiceNotFound, Code::Conflict],
         "/api/generate/merge-chunks" => {
             [&[Code::TaskNotFound, Code::ChunksIncomplete, Code::Gone, Code::InsufficientStorage], &wanted_audio[..]].concat()
         }

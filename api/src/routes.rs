@@ -10,7 +10,9 @@ use salvo::{Handler, Router, Service};
 
 use crate::app::App;
 use crate::body::DrainBody;
-use crate::endpoints::{chunk_audio, docs, events, generate, generations, health, jobs, queue, system, text, voices, websocket};
+use crate::endpoints::{
+    categories, chunk_audio, docs, events, favorites, generate, generations, health, jobs, queue, system, text, voices, websocket,
+};
 use crate::gate::{Access, BodyKind, Gate};
 use crate::host_check::HostPolicy;
 use crate::idempotency::Idempotency;
@@ -71,6 +73,12 @@ impl Route {
         self
     }
 
+    /// A DELETE that may say in a body what is meant.
+    fn with_body(mut self) -> Self {
+        self.gate.body = BodyKind::Json;
+        self
+    }
+
     fn tag(mut self, tag: &'static str) -> Self {
         self.tag = tag;
         self
@@ -82,6 +90,8 @@ pub fn table() -> Vec<Route> {
     let scope = Access::Scope;
     let get = |path, access| (Method::GET, path, access);
     let post = |path, access| (Method::POST, path, access);
+    let put = |path, access| (Method::PUT, path, access);
+    let delete = |path, access| (Method::DELETE, path, access);
     macro_rules! lines {
         ($($tag:literal { $($line:expr => $handler:expr $(, $mark:ident)*;)* })*) => {
             vec![$($({
@@ -94,6 +104,15 @@ pub fn table() -> Vec<Route> {
         "Voices" {
             get("/api/voices", scope(Scope::VoicesRead)) => voices::list_voices;
             get("/api/voices/{id}", scope(Scope::VoicesRead)) => voices::get_voice;
+            put("/api/voices/{id}", scope(Scope::VoicesWrite)) => voices::update_voice;
+            delete("/api/voices/{id}", scope(Scope::VoicesWrite)) => voices::delete_voice;
+            get("/api/voices/{id}/samples/{sample_id}", scope(Scope::VoicesRead)) => voices::get_voice_sample, light, ours;
+            get("/api/voices/{id}/preview", scope(Scope::VoicesRead)) => voices::get_voice_preview, light, ours;
+            get("/api/categories", scope(Scope::VoicesRead)) => categories::list_categories;
+            post("/api/categories", scope(Scope::VoicesWrite)) => categories::create_category;
+            delete("/api/categories", scope(Scope::VoicesWrite)) => categories::delete_category, with_body;
+            get("/api/favorites", scope(Scope::VoicesRead)) => favorites::list_favorites;
+            post("/api/favorites/{id}", scope(Scope::VoicesWrite)) => favorites::toggle_favorite;
         }
         "Speech" {
             post("/api/generate/preset", scope(Scope::TtsGenerate)) => generate::generate_preset;

@@ -117,7 +117,7 @@ mod tests {
         for wrong in ["", "  ", "a\nb", "a\u{7}", &"x".repeat(NAME_CHARS_MAX + 1)] {
             assert!(name(wrong).is_err(), "{wrong:?}");
         }
-        for wrong in ["", "e", "english", "en_US", "en-", "en--US", "1n", "en-toolongpart", "en-a-b-c-d-e-f-g-h-i-j-k-l-m-n-o-p"] {
+        for wrong in ["", "e", "english", "en_US", "en-", "en--US", "1n", "en-toolongpart", "en-a-b-c-d-e-f-g-h-i-j-k-l-m-n-o-p-q"] {
             assert!(language(wrong).is_err(), "{wrong}");
         }
         for wrong in ["", "red", "#12", "#12345", "#gggggg", "4f8ad9"] {

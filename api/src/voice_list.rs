@@ -14,7 +14,7 @@ use crate::wire::voice::VoiceSort;
 
 /// A voice of the list.
 #[derive(Debug, Clone)]
-pub enum Listed {
+pub(crate) enum Listed {
     Preset(Preset),
     Stored(Box<Stored>),
 }
@@ -39,7 +39,7 @@ struct Cursor {
 }
 
 #[derive(Debug)]
-pub struct ListPage {
+pub(crate) struct ListPage {
     pub voices: Vec<Listed>,
     pub next_cursor: Option<String>,
     pub total: i64,
@@ -47,14 +47,14 @@ pub struct ListPage {
 
 /// What is asked for, beside the filter.
 #[derive(Debug, Clone, Copy)]
-pub struct PageWish<'a> {
+pub(crate) struct PageWish<'a> {
     pub sort: VoiceSort,
     pub cursor: Option<&'a str>,
     pub limit: usize,
 }
 
 /// `favorites`: the ids of the reader's.
-pub async fn page(app: &App, filter: &VoiceFilter, favorites: &[String], wish: PageWish<'_>) -> Result<ListPage, Problem> {
+pub(crate) async fn page(app: &App, filter: &VoiceFilter, favorites: &[String], wish: PageWish<'_>) -> Result<ListPage, Problem> {
     let sort = wish.sort;
     let after = wish.cursor.map(|text| read_cursor(text, sort)).transpose()?;
     let mut presets = Vec::new();

@@ -17,7 +17,7 @@ const DOCUMENTATION: &str = include_str!("../../tests/fixtures/clonyvoice-api.md
 const NOBODY: &str = "0197f000-0000-7000-8000-000000000000";
 
 fn example_path(route: &Route) -> String {
-    route.path.replace("{index}", "0").replace("{id}", NOBODY).replace("{task_id}", NOBODY)
+    ["{id}", "{task_id}", "{sample_id}"].iter().fold(route.path.replace("{index}", "0"), |path, name| path.replace(name, NOBODY))
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn each_route_has_a_scope_or_stands_on_the_public_list() {
         let public = route.gate.access == Access::Public;
         assert_eq!(public, PUBLIC.contains(&route.path), "{} {}", route.method, route.path);
         assert!(public || !route.gate.access.scopes().is_empty(), "{} {}", route.method, route.path);
-        let may_read = route.method == Method::POST || route.method == Method::PUT;
+        let may_read = [Method::POST, Method::PUT].contains(&route.method) || route.path == "/api/categories";
         assert!(may_read || route.gate.body == BodyKind::None, "{} {}", route.method, route.path);
     }
     let mut names: Vec<String> = table.iter().map(|route| format!("{} {}", route.method, route.path)).collect();

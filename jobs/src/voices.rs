@@ -60,12 +60,7 @@ pub struct StoredProfile {
 
 impl Voice {
     pub fn snapshot(&self) -> VoiceSnapshot {
-        VoiceSnapshot {
-            name: self.name.clone(),
-            language: self.language.clone(),
-            revision: self.revision,
-            profile: self.profile.clone(),
-        }
+        VoiceSnapshot { name: self.name.clone(), language: self.language.clone(), revision: self.revision, profile: self.profile.clone() }
     }
 
     /// `None` where no engine of ours can speak it.

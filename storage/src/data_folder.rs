@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::{StorageError, filesystem};
 
+const SERVER_SEAT: &str = "server";
 const WORKER_SEATS: u32 = 64;
 
 /// Paths inside a data folder. Creating one makes the folders.
@@ -55,6 +56,11 @@ impl DataFolder {
         self.root.join("tmp")
     }
 
+    /// The part of it that belongs to the server's seat.
+    pub fn temporary_of_server(root: &Path) -> PathBuf {
+        root.join("tmp").join(SERVER_SEAT)
+    }
+
     /// What engines keep beside their models, such as voice overlays. Can be deleted at any time.
     pub fn engine(&self) -> PathBuf {
         self.root.join("engine")
@@ -67,7 +73,7 @@ impl DataFolder {
     /// Takes the folder's seat of the one server, until the value is dropped.
     pub fn lock_for_server(&self) -> Result<Instance, StorageError> {
         let taken = || StorageError::DataFolder(format!("another clonyvoice server is running on {}", self.root.display()));
-        self.lock("server")?.ok_or_else(taken)
+        self.lock(SERVER_SEAT)?.ok_or_else(taken)
     }
 
     /// Takes one of the folder's seats for workers without a server.

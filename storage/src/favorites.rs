@@ -31,12 +31,14 @@ pub async fn contains(tx: &mut Tx, owner_id: &str, voice_id: &str) -> Result<boo
 /// Marks it or takes the mark away; done before, nothing changes.
 pub async fn set(tx: &mut Tx, owner_id: &str, voice_id: &str, favorite: bool, now_ms: i64) -> Result<(), StorageError> {
     if favorite {
-        sqlx::query("INSERT INTO favorites (owner_id, voice_id, created_at_ms) VALUES ($1, $2, $3) ON CONFLICT (owner_id, voice_id) DO NOTHING")
-            .bind(owner_id)
-            .bind(voice_id)
-            .bind(now_ms)
-            .execute(tx.connection())
-            .await?;
+        sqlx::query(
+            "INSERT INTO favorites (owner_id, voice_id, created_at_ms) VALUES ($1, $2, $3) ON CONFLICT (owner_id, voice_id) DO NOTHING",
+        )
+        .bind(owner_id)
+        .bind(voice_id)
+        .bind(now_ms)
+        .execute(tx.connection())
+        .await?;
     } else {
         sqlx::query("DELETE FROM favorites WHERE owner_id = $1 AND voice_id = $2")
             .bind(owner_id)

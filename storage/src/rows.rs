@@ -203,10 +203,8 @@ async fn check_sqlite_version(pool: &AnyPool) -> Result<(), StorageError> {
 }
 
 /// Forward only: a file that was released is never edited, a change is a new file.
-const MIGRATIONS: &[(i64, &str, &str)] = &[
-    (1, "main job", include_str!("../../migrations/0001_main_job.sql")),
-    (3, "voices", include_str!("../../migrations/0003_voices.sql")),
-];
+const MIGRATIONS: &[(i64, &str, &str)] =
+    &[(1, "main job", include_str!("../../migrations/0001_main_job.sql")), (3, "voices", include_str!("../../migrations/0003_voices.sql"))];
 
 fn migrator() -> Result<Migrator, StorageError> {
     let migrations = MIGRATIONS

@@ -239,6 +239,8 @@ pub fn blob_keys(voice: &Voice, samples: &[VoiceSample]) -> Vec<BlobKey> {
 
 /// Voices that `reader_id` may see and that have one of these ids or names, the reader's own first, then the oldest.
 pub async fn find_named(pool: &AnyPool, reader_id: &str, wanted: &[&str]) -> Result<Vec<Voice>, StorageError> {
+    // A NUL is no text for Postgres, and no name has one.
+    let wanted: Vec<&str> = wanted.iter().copied().filter(|name| !name.contains('\0')).collect();
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
@@ -250,6 +252,23 @@ pub async fn find_named(pool: &AnyPool, reader_id: &str, wanted: &[&str]) -> Res
     query.push(" THEN 0 ELSE 1 END, v.created_at_ms, v.id LIMIT ").push_bind(NAMED_MAX);
     query.build().fetch_all(pool).await?.iter().map(of_row).collect()
 }
+
+/// Voices of these ids that `reader_id` may see, in no order.
+pub async fn find_visible(pool: &AnyPool, reader_id: &str, ids: &[&str]) -> Result<Vec<Voice>, StorageError> {
+    let mut found = Vec::new();
+    for ids in ids.chunks(IDS_AT_ONCE) {
+        let mut query = Statement::new(SELECT);
+        query.push(" WHERE (v.private = 0 OR v.owner_id = ").push_bind(reader_id.to_owned()).push(") AND v.id IN (");
+        query.push_list(ids.iter().map(|id| id.to_ascii_lowercase())).push(")");
+        for row in query.build().fetch_all(pool).await? {
+            found.push(of_row(&row)?);
+        }
+    }
+    Ok(found)
+}
+
+/// A statement takes some ten thousand values.
+const IDS_AT_ONCE: usize = 500;
 
 /// Many voices may have one name.
 const NAMED_MAX: i64 = 2_000;

@@ -1,8 +1,10 @@
 //! The endpoints, one file for each resource. Each reads its arguments, asks `jobs` or `storage`, and puts the answer into its wire form.
 
+pub mod categories;
 pub mod chunk_audio;
 pub mod docs;
 pub mod events;
+pub mod favorites;
 pub mod generate;
 pub mod generations;
 pub mod health;

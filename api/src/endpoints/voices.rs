@@ -1,62 +1,237 @@
-//! Voices that can speak.
+//! Voices: presets, and those that were made here. Everybody reads the shared ones; only the owner changes one.
 
-use jobs::voices::Voice as Known;
+use jobs::voices as presets;
 use salvo::Writer;
 use salvo::oapi::endpoint;
 use salvo::oapi::extract::PathParam;
+use storage::voices::{self, Voice as Stored, VoiceCategory, VoiceFilter};
+use storage::{BlobKey, Tx, categories, favorites};
+use uuid::Uuid;
 
-use crate::answer::Reply;
+use crate::answer::{NoContent, Reply};
 use crate::app::App;
-use crate::problem::{Code, Problem};
+use crate::authenticate::Caller;
+use crate::body::JsonRequest;
+use crate::file_answer::FileAnswer;
+use crate::file_name::content_disposition;
+use crate::if_match::{IfMatch, Tagged};
+use crate::problem::{Code, FieldProblem, Problem};
 use crate::query_string::Query;
+use crate::voice_fields as fields;
+use crate::voice_list::{self, Listed, PageWish};
 use crate::wire::list::{self, Page};
-use crate::wire::voice::{Voice, VoiceDetails, VoiceQuery, VoiceSort};
+use crate::wire::voice::{Viewer, Voice, VoiceChange, VoiceDetails, VoiceQuery, VoiceSample};
+
+/// Of one owner.
+pub(super) const FAVORITES_MAX: u32 = 10_000;
 
 /// List all voices
+///
+/// Presets, the caller's own, and those that others share.
 #[endpoint(operation_id = "list_voices")]
-pub async fn list_voices(app: App, query: Query<VoiceQuery>) -> Result<Reply<Page<Voice>>, Problem> {
+pub async fn list_voices(app: App, caller: Caller, query: Query<VoiceQuery>) -> Result<Reply<Page<Voice>>, Problem> {
     let query = query.0;
     let limit = list::limit(query.limit)? as usize;
-    let first = match query.cursor.as_deref() {
-        Some(cursor) => cursor.parse().map_err(|_| Problem::invalid_field("cursor", "is not the next_cursor of a page"))?,
-        None => 0_usize,
+    let filter = VoiceFilter {
+        kind: plain("type", query.kind)?,
+        language: plain("language", query.language)?,
+        category: plain("category", query.category)?,
+        favorite: query.favorite,
+        contains: plain("q", query.q)?.map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()),
+        ..VoiceFilter::of_reader(&caller.owner_id)
     };
-    let mut voices: Vec<Known> = app.jobs.voices().into_iter().filter(|voice| is_wanted(voice, &query)).collect();
-    match query.sort.unwrap_or_default() {
-        VoiceSort::Default => {}
-        VoiceSort::Name => voices.sort_by_key(|voice| voice.name.to_lowercase()),
-        VoiceSort::Language => voices.sort_by_key(|voice| (voice.language.clone(), voice.name.to_lowercase())),
+    let known = ["preset", "clone", "design"];
+    if filter.kind.as_ref().is_some_and(|kind| !known.contains(&kind.as_str())) {
+        return Err(Problem::invalid_field("type", format!("must be one of {}", known.join(", "))));
     }
-    let total = voices.len();
+    let favorites = favorites_of(&app, &caller).await?;
+    let wish = PageWish { sort: query.sort.unwrap_or_default(), cursor: query.cursor.as_deref(), limit };
+    let page = voice_list::page(&app, &filter, &favorites, wish).await?;
     let languages = app.jobs.engine_status().capabilities.languages;
-    let items: Vec<Voice> = voices.into_iter().skip(first).take(limit).map(|voice| Voice::of(voice, &languages)).collect();
-    let next = first.saturating_add(items.len());
-    let next_cursor = (next < total && !items.is_empty()).then(|| next.to_string());
-    Ok(Reply(Page { items, next_cursor, total: total as i64 }))
+    let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &favorites };
+    let show = |voice| match voice {
+        Listed::Preset(preset) => Voice::of_preset(preset, viewer),
+        Listed::Stored(stored) => Voice::of_stored(*stored, viewer),
+    };
+    Ok(Reply(Page { items: page.voices.into_iter().map(show).collect(), next_cursor: page.next_cursor, total: page.total }))
 }
 
-fn is_wanted(voice: &Known, query: &VoiceQuery) -> bool {
-    let kind = query.kind.as_ref().is_none_or(|kind| *kind == voice.kind);
-    let language = query.language.as_ref().is_none_or(|wanted| speaks(&voice.language, wanted));
-    let part = query.q.as_ref().map(|part| part.trim().to_lowercase());
-    let found = part.is_none_or(|part| {
-        let texts = [&voice.id, &voice.name, &voice.description, &voice.language, &voice.gender];
-        texts.into_iter().chain(&voice.tags).any(|text| text.to_lowercase().contains(&part))
-    });
-    // Presets are in no category, and nobody has favourites yet.
-    kind && language && found && query.category.is_none() && !query.favorite.unwrap_or(false)
+/// A NUL is no text for Postgres.
+fn plain(name: &str, text: Option<String>) -> Result<Option<String>, Problem> {
+    match text {
+        Some(text) if text.contains('\0') => Err(Problem::invalid_field(name, "must not hold a NUL character")),
+        text => Ok(text),
+    }
 }
 
-/// Whether the tag is the wanted one or a region of it.
-fn speaks(tag: &str, wanted: &str) -> bool {
-    let (tag, wanted) = (tag.to_ascii_lowercase(), wanted.to_ascii_lowercase());
-    tag == wanted || tag.strip_prefix(wanted.as_str()).is_some_and(|rest| rest.starts_with('-'))
+pub(super) async fn favorites_of(app: &App, caller: &Caller) -> Result<Vec<String>, Problem> {
+    Ok(favorites::list(app.storage.rows.read(), &caller.owner_id, FAVORITES_MAX).await?)
+}
+
+pub(super) fn no_voice() -> Problem {
+    Problem::new(Code::VoiceNotFound, "there is no voice with this id; GET /api/voices lists them")
+}
+
+/// A stored voice that the caller may see.
+pub(super) async fn find_stored(app: &App, caller: &Caller, id: &str) -> Result<Stored, Problem> {
+    let id = Uuid::parse_str(id.trim()).map_err(|_| no_voice())?;
+    app.jobs.stored_voice(&caller.owner_id, id).await?.ok_or_else(no_voice)
 }
 
 /// Get voice details
 #[endpoint(operation_id = "get_voice")]
-pub async fn get_voice(app: App, id: PathParam<String>) -> Result<Reply<VoiceDetails>, Problem> {
-    let voice = app.jobs.voice(&id).ok_or_else(|| Problem::new(Code::VoiceNotFound, "there is no voice with this id"))?;
+pub async fn get_voice(app: App, caller: Caller, id: PathParam<String>) -> Result<Tagged<Reply<VoiceDetails>>, Problem> {
     let languages = app.jobs.engine_status().capabilities.languages;
-    Ok(Reply(VoiceDetails { voice: Voice::of(voice, &languages), samples: Vec::new() }))
+    let favorites = favorites_of(&app, &caller).await?;
+    let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &favorites };
+    if let Some(preset) = presets::find(&id) {
+        let details = VoiceDetails { voice: Voice::of_preset(preset, viewer), samples: Vec::new() };
+        return Ok(Tagged { answer: Reply(details), version: "preset".into() });
+    }
+    let voice = find_stored(&app, &caller, &id).await?;
+    let samples = voices::samples(app.storage.rows.read(), voice.id).await?;
+    let samples = samples.into_iter().map(|sample| VoiceSample::of(sample, voice.id)).collect();
+    let version = voice.revision.to_string();
+    Ok(Tagged { answer: Reply(VoiceDetails { voice: Voice::of_stored(voice, viewer), samples }), version })
+}
+
+/// Update voice metadata
+#[endpoint(operation_id = "update_voice")]
+pub async fn update_voice(
+    app: App,
+    caller: Caller,
+    id: PathParam<String>,
+    if_match: IfMatch,
+    change: JsonRequest<VoiceChange>,
+) -> Result<Tagged<Reply<Voice>>, Problem> {
+    refuse_preset(&id)?;
+    let id = find_stored(&app, &caller, &id).await?.id;
+    let mut tx = app.storage.rows.begin().await?;
+    let mut voice = own_in(&mut tx, &caller, id).await?;
+    if_match.check(&voice.revision.to_string())?;
+    apply(&mut tx, &mut voice, change.0).await?;
+    voice.updated_at_ms = app.clock.now_ms();
+    if !voices::update(&mut tx, &voice).await? {
+        return Err(Problem::new(Code::StaleRevision, "it was changed by another request at the same time; repeat it"));
+    }
+    tx.commit().await?;
+    voice.revision += 1;
+    let languages = app.jobs.engine_status().capabilities.languages;
+    let favorites = favorites_of(&app, &caller).await?;
+    let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &favorites };
+    let version = voice.revision.to_string();
+    Ok(Tagged { answer: Reply(Voice::of_stored(voice, viewer)), version })
+}
+
+fn refuse_preset(id: &str) -> Result<(), Problem> {
+    if presets::find(id).is_some() {
+        return Err(Problem::new(Code::ReadOnly, "presets belong to the program and stay as they are"));
+    }
+    Ok(())
+}
+
+/// The voice, if the caller may change it.
+async fn own_in(tx: &mut Tx, caller: &Caller, id: Uuid) -> Result<Stored, Problem> {
+    let voice = voices::find_in(tx, id).await?.filter(|voice| voice.is_visible_to(&caller.owner_id)).ok_or_else(no_voice)?;
+    if voice.owner_id != caller.owner_id {
+        return Err(Problem::new(Code::ReadOnly, "the voice belongs to another key, which shares it for reading"));
+    }
+    Ok(voice)
+}
+
+/// Puts the wanted values into the voice; all that are wrong are named at once.
+async fn apply(tx: &mut Tx, voice: &mut Stored, change: VoiceChange) -> Result<(), Problem> {
+    let mut errors = Vec::new();
+    fn put<T>(errors: &mut Vec<FieldProblem>, place: &mut T, field: &str, value: Option<Result<T, String>>) {
+        match value {
+            Some(Ok(value)) => *place = value,
+            Some(Err(message)) => errors.push(FieldProblem::new(field, message)),
+            None => {}
+        }
+    }
+    put(&mut errors, &mut voice.name, "name", change.name.map(|name| fields::name(&name)));
+    put(&mut errors, &mut voice.description, "description", change.description.map(|text| fields::description(&text)));
+    put(&mut errors, &mut voice.language, "language", change.language.map(|tag| fields::language(&tag)));
+    put(&mut errors, &mut voice.gender, "gender", change.gender.map(|gender| fields::gender(&gender)));
+    put(&mut errors, &mut voice.tags, "tags", change.tags.map(|tags| fields::tags(&tags)));
+    put(&mut errors, &mut voice.color, "color", change.color.map(|color| color.map(|color| fields::color(&color)).transpose()));
+    put(&mut errors, &mut voice.settings, "settings", change.settings.map(fields::settings));
+    if let Some(wanted) = change.category {
+        put(&mut errors, &mut voice.category, "category", Some(category(tx, wanted).await?));
+    }
+    if !errors.is_empty() {
+        return Err(Problem::invalid(errors));
+    }
+    voice.private = change.private.unwrap_or(voice.private);
+    Ok(())
+}
+
+async fn category(tx: &mut Tx, wanted: Option<String>) -> Result<Result<Option<VoiceCategory>, String>, Problem> {
+    let Some(wanted) = wanted.filter(|wanted| !wanted.trim().is_empty()) else {
+        return Ok(Ok(None));
+    };
+    let found = if wanted.contains('\0') { None } else { categories::find_in(tx, &wanted).await? };
+    let missing = || "is no category; POST /api/categories makes one".to_owned();
+    Ok(found.map(|category| Some(VoiceCategory { id: category.id, name: category.name })).ok_or_else(missing))
+}
+
+/// Delete voice
+///
+/// Its recordings are gone with it. What it has spoken stays, with its name.
+#[endpoint(operation_id = "delete_voice")]
+pub async fn delete_voice(app: App, caller: Caller, id: PathParam<String>) -> Result<NoContent, Problem> {
+    refuse_preset(&id)?;
+    let id = find_stored(&app, &caller, &id).await?.id;
+    let mut tx = app.storage.rows.begin().await?;
+    let voice = own_in(&mut tx, &caller, id).await?;
+    let uses = voices::open_uses(&mut tx, id).await?;
+    if uses > 0 {
+        let detail = format!("{uses} generations are speaking with it; wait for them, or cancel them");
+        return Err(Problem::new(Code::Conflict, detail));
+    }
+    let samples = voices::samples_in(&mut tx, id).await?;
+    voices::delete(&mut tx, id).await?;
+    tx.commit().await?;
+    delete_blobs(&app, voices::blob_keys(&voice, &samples)).await;
+    Ok(NoContent)
+}
+
+/// Of rows that are gone. What can't be deleted now, the sweep deletes later.
+pub(crate) async fn delete_blobs(app: &App, keys: Vec<BlobKey>) {
+    for key in keys {
+        if let Err(error) = app.storage.blobs.delete(key).await {
+            tracing::warn!(%error, blob.key = %key, "a blob without a row stays until the next sweep");
+        }
+    }
+}
+
+/// A recording of a voice
+#[endpoint(operation_id = "get_voice_sample")]
+pub async fn get_voice_sample(
+    app: App,
+    caller: Caller,
+    id: PathParam<String>,
+    sample_id: PathParam<String>,
+) -> Result<FileAnswer, Problem> {
+    let voice = find_stored(&app, &caller, &id).await?;
+    let samples = voices::samples(app.storage.rows.read(), voice.id).await?;
+    let wanted = Uuid::parse_str(sample_id.trim()).ok();
+    let place = samples.iter().position(|sample| Some(sample.id) == wanted);
+    let (index, sample) = place
+        .map(|index| (index, &samples[index]))
+        .ok_or_else(|| Problem::new(Code::AudioNotFound, "the voice has no recording with this id"))?;
+    let name = format!("{} {:03}", voice.name, index + 1);
+    let disposition = content_disposition(Some(&name), &format!("sample-{}", sample.id), "wav");
+    let key = BlobKey::VoiceSample { voice_id: voice.id, sample_id: sample.id };
+    Ok(FileAnswer::blob(key, &sample.blob.sha256, sample.blob.size_bytes, "audio/wav", disposition))
+}
+
+/// A few words in a voice
+#[endpoint(operation_id = "get_voice_preview")]
+pub async fn get_voice_preview(app: App, caller: Caller, id: PathParam<String>) -> Result<FileAnswer, Problem> {
+    let voice = find_stored(&app, &caller, &id).await?;
+    let preview = voice.preview.ok_or_else(|| Problem::new(Code::AudioNotFound, "no preview was made of the voice"))?;
+    let disposition = content_disposition(Some(&voice.name), &format!("voice-{}", voice.id), "wav");
+    let key = BlobKey::VoicePreview { voice_id: voice.id, preview_id: preview.id };
+    Ok(FileAnswer::blob(key, &preview.blob.sha256, preview.blob.size_bytes, "audio/wav", disposition))
 }
