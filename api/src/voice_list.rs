@@ -15,7 +15,7 @@ use crate::wire::voice::VoiceSort;
 /// A voice of the list.
 #[derive(Debug, Clone)]
 pub(crate) enum Listed {
-    Preset(Preset),
+    Preset(Box<Preset>),
     Stored(Box<Stored>),
 }
 
@@ -60,7 +60,7 @@ pub(crate) async fn page(app: &App, filter: &VoiceFilter, favorites: &[String], 
     let mut presets = Vec::new();
     for (index, preset) in jobs::voices::all().into_iter().enumerate() {
         if is_wanted(&preset, filter, favorites) {
-            presets.push((place_of_preset(&preset, index, sort), Listed::Preset(preset)));
+            presets.push((place_of_preset(&preset, index, sort), Listed::Preset(Box::new(preset))));
         }
     }
     let pool = app.storage.rows.read();

@@ -50,7 +50,7 @@ pub async fn list_voices(app: App, caller: Caller, query: Query<VoiceQuery>) -> 
     let languages = app.jobs.engine_status().capabilities.languages;
     let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &favorites };
     let show = |voice| match voice {
-        Listed::Preset(preset) => Voice::of_preset(preset, viewer),
+        Listed::Preset(preset) => Voice::of_preset(*preset, viewer),
         Listed::Stored(stored) => Voice::of_stored(*stored, viewer),
     };
     Ok(Reply(Page { items: page.voices.into_iter().map(show).collect(), next_cursor: page.next_cursor, total: page.total }))
