@@ -1,7 +1,7 @@
 //! Answers that are no problem: JSON with the right status. Files are in `file_answer`.
 
 use salvo::http::StatusCode;
-use salvo::http::header::{CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
+use salvo::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
 use salvo::oapi::{self, Components, EndpointOutRegister, Operation, ToSchema};
 use salvo::{Response, Scribe};
 use serde::Serialize;
@@ -72,6 +72,31 @@ impl<T: Serialize> Scribe for Created<T> {
 impl<T: ToSchema> EndpointOutRegister for Created<T> {
     fn register(components: &mut Components, operation: &mut Operation) {
         operation.responses.insert("201", described::<T>("Created; `Location` tells where it is", components));
+    }
+}
+
+/// 201 with a secret that is told this once, in one field. What is kept for a repeated `Idempotency-Key` has null in its place.
+#[derive(Debug)]
+pub struct Secret<T> {
+    pub body: T,
+    pub field: &'static str,
+}
+
+/// The name of a field that is told once; with the answer, for those who keep answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ToldOnce(pub &'static str);
+
+impl<T: Serialize> Scribe for Secret<T> {
+    fn render(self, res: &mut Response) {
+        res.extensions.insert(ToldOnce(self.field));
+        res.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        json(res, StatusCode::CREATED, &self.body);
+    }
+}
+
+impl<T: ToSchema> EndpointOutRegister for Secret<T> {
+    fn register(components: &mut Components, operation: &mut Operation) {
+        operation.responses.insert("201", described::<T>("Created; the secret is shown this once", components));
     }
 }
 

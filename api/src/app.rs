@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::event_tail::EventTails;
+use crate::failures::{Failures, FailuresConfig};
 use crate::key_use::KeyUse;
 use crate::limits::Limits;
 use crate::problem::Problem;
@@ -35,6 +36,7 @@ pub struct AppState {
     pub jobs: Jobs,
     pub clock: Arc<dyn Clock>,
     pub limits: Limits,
+    pub failures: Failures,
     pub key_use: KeyUse,
     /// What uploads hold of the disk.
     pub temporary_bytes: TemporaryBytes,
@@ -49,6 +51,7 @@ pub struct AppState {
     pub subscribers: TaskTracker,
     pub subscriber_places: Arc<Semaphore>,
     started: Instant,
+    started_ms: i64,
     ready: AtomicBool,
 }
 
@@ -57,6 +60,10 @@ impl App {
     pub fn new(config: Config, storage: Storage, jobs: Jobs, clock: Arc<dyn Clock>, node_id: &str) -> Self {
         Self(Arc::new(AppState {
             limits: Limits::new(config.strict_rate_limits),
+            failures: Failures::new(FailuresConfig {
+                per_minute_max: config.failures_per_minute_max,
+                loopback_per_minute_max: config.failures_loopback_per_minute_max,
+            }),
             key_use: KeyUse::default(),
             temporary_bytes: TemporaryBytes::new(TemporaryBytesConfig {
                 per_owner_bytes_max: config.temporary_bytes_per_owner_max,
@@ -69,6 +76,7 @@ impl App {
             subscribers: TaskTracker::new(),
             subscriber_places: Arc::new(Semaphore::new(config.subscribers_max as usize)),
             started: Instant::now(),
+            started_ms: clock.now_ms(),
             ready: AtomicBool::new(false),
             config,
             storage,
@@ -87,7 +95,13 @@ impl Deref for App {
 }
 
 impl AppState {
-    /// Milliseconds of a clock that never goes back, for limits.
+    /// Epoch microseconds for limits: as the clock said at the start, and from there without its jumps.
+    pub fn limits_us(&self) -> u64 {
+        let started_us = self.started_ms.max(0).cast_unsigned().saturating_mul(1_000);
+        started_us.saturating_add(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// Milliseconds of a clock that never goes back.
     pub fn steady_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }

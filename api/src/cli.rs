@@ -102,10 +102,24 @@ pub enum Keys {
     },
     /// All keys, without their secrets
     List,
-    /// End a key for good; open connections with it are closed
+    /// End a key and all that were made by it, for good; open connections with them are closed
     Revoke {
         /// The eight characters behind `cvk_`
         id: String,
+    },
+    /// Give a key a new secret; it is printed once, alone on stdout
+    Rotate {
+        /// The eight characters behind `cvk_`
+        id: String,
+        /// How long the old one still works, in seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(0..=2_592_000))]
+        overlap_s: u32,
+    },
+    /// Who did what to which key, newest last
+    Audit {
+        /// At most so many lines
+        #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
     },
 }
 

@@ -54,6 +54,14 @@ pub struct Config {
     pub subscriber_send_ms: u64,
     /// Light routes draw from the same bucket as their scope's other routes.
     pub strict_rate_limits: bool,
+    /// How often what was drawn from limits is written down; a killed process forgets the last of it.
+    pub limits_write_ms: u64,
+    /// Requests without a valid key that one address may make in a minute before it has to wait.
+    pub failures_per_minute_max: u32,
+    /// The same for all that run on this machine together.
+    pub failures_loopback_per_minute_max: u32,
+    /// Whether keys may be made, listed and ended from other machines.
+    pub remote_key_management: bool,
     /// `builtin`; `scripted` is for tests and only in debug builds.
     pub engine: EngineChoice,
     /// For tests, and only in debug builds: where the process dies, as `name` or `name:nth`; see `jobs::fail_point`.
@@ -119,6 +127,10 @@ impl Config {
             subscribers_max: 2_048,
             subscriber_send_ms: 10_000,
             strict_rate_limits: false,
+            limits_write_ms: 5_000,
+            failures_per_minute_max: 30,
+            failures_loopback_per_minute_max: 600,
+            remote_key_management: false,
             engine: EngineChoice::Builtin,
             fail_point: None,
             engine_script: None,
@@ -248,6 +260,9 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
     within("connections_max", config.connections_max.into(), 1, 1_000_000)?;
     within("subscribers_max", config.subscribers_max.into(), 1, 1_000_000)?;
     within("subscriber_send_ms", config.subscriber_send_ms, 100, 600_000)?;
+    within("limits_write_ms", config.limits_write_ms, 100, 60_000)?;
+    within("failures_per_minute_max", config.failures_per_minute_max.into(), 1, 1_000_000)?;
+    within("failures_loopback_per_minute_max", config.failures_loopback_per_minute_max.into(), 1, 1_000_000)?;
     if let Some(origin) = config.allowed_origins.iter().find(|origin| !origin.contains("://")) {
         return Err(("allowed_origins", format!("\"{origin}\" has no scheme, such as https://")));
     }

@@ -1,15 +1,17 @@
 //! What a request must pass before its endpoint runs, and before its body is read: a valid key, the route's scope, room in the bucket.
 //! Each route has its own gate, made from its line in the table.
 
-use salvo::http::{HeaderName, HeaderValue};
+use salvo::http::{HeaderName, HeaderValue, StatusCode};
 use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
 
-use crate::app;
+use crate::app::{self, App};
 use crate::authenticate::{self, Caller};
 use crate::body::BodyLimit;
 use crate::limits::{Decision, Weight};
+use crate::peer::Peer;
 use crate::problem::{Code, Problem};
 use crate::scopes::Scope;
+use crate::{key_audit, ws_ticket};
 
 const UNREAD_BYTES_MAX: u64 = 64 * 1024;
 
@@ -51,6 +53,8 @@ pub struct Gate {
     pub access: Access,
     pub weight: Weight,
     pub body: BodyKind,
+    /// Whether a one-time ticket in the query may stand for the key.
+    pub takes_ticket: bool,
 }
 
 #[async_trait]
@@ -81,18 +85,34 @@ impl Gate {
         if self.access == Access::Public {
             return Ok(());
         }
-        let now_ms = app.clock.now_ms();
-        let caller = authenticate::caller(&app.storage, req.headers(), now_ms).await?;
-        app.key_use.note(&app.storage, &caller.key_id, now_ms);
+        let caller = self.caller(&app, req).await?;
         let scope = self.access.granted_to(&caller).ok_or_else(|| insufficient(self.access))?;
-        let limit = caller.grants.limit_per_minute(scope).unwrap_or(0);
-        let decision = app.limits.take(&caller.key_id, scope, self.weight, limit, app.steady_ms());
+        let decision = app.limits.take(&caller.payers(scope), scope, self.weight, app.limits_us());
         write_headers(res, &decision);
         if !decision.allowed {
             return Err(rate_limited(&decision));
         }
+        app.key_use.note(&app.storage, &caller.key_id, app.clock.now_ms());
         depot.insert_typed(caller);
         Ok(())
+    }
+
+    /// Who calls. Whoever fails often is not even looked at for a while.
+    async fn caller(&self, app: &App, req: &Request) -> Result<Caller, Problem> {
+        let peer = Peer::of(req);
+        app.failures.check(&peer, app.limits_us())?;
+        let now_ms = app.clock.now_ms();
+        let ticket = if self.takes_ticket { req.query::<String>("ticket") } else { None };
+        let found = match ticket.filter(|_| !authenticate::has_key(req.headers())) {
+            Some(ticket) => ws_ticket::caller(&app.storage, &ticket, now_ms).await,
+            None => authenticate::caller(&app.storage, req.headers(), now_ms).await,
+        };
+        if found.as_ref().is_err_and(|problem| problem.code.status() == StatusCode::UNAUTHORIZED)
+            && app.failures.note(&peer, app.limits_us())
+        {
+            key_audit::throttled(app, &peer, now_ms);
+        }
+        found
     }
 }
 
@@ -102,12 +122,9 @@ fn insufficient(access: Access) -> Problem {
 }
 
 fn rate_limited(decision: &Decision) -> Problem {
-    let detail = format!(
-        "the key's limit for {} is {} requests a minute; the next is possible in {} s",
-        decision.scope,
-        decision.limit,
-        decision.retry_after_s()
-    );
+    let (scope, limit, retry_after_s) = (decision.scope, decision.limit, decision.retry_after_s());
+    let whose = if decision.shared { "that the key shares with the one it was made by" } else { "of the key" };
+    let detail = format!("the limit {whose} for {scope} is {limit} requests a minute; the next is possible in {retry_after_s} s");
     Problem::new(Code::RateLimited, detail).retry_after(decision.retry_after_s())
 }
 

@@ -15,7 +15,7 @@ use storage::idempotency::{self, Claimed, IdempotencyKey};
 use storage::{Storage, StorageError};
 use uuid::Uuid;
 
-use crate::answer;
+use crate::answer::{self, ToldOnce};
 use crate::app::{self, App};
 use crate::authenticate::Caller;
 use crate::body;
@@ -178,7 +178,11 @@ fn success_of(res: &Response) -> Option<(u16, Kept)> {
     let ResBody::Once(bytes) = &res.body else {
         return None;
     };
-    let body = serde_json::from_slice(bytes).ok()?;
+    let mut body: Value = serde_json::from_slice(bytes).ok()?;
+    // A secret is nowhere but in the hand of whoever asked for it.
+    if let Some(ToldOnce(field)) = res.extensions.get::<ToldOnce>() {
+        body[*field] = Value::Null;
+    }
     let location = res.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
     Some((status.as_u16(), Kept { location, body }))
 }

@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq;
 pub const PREFIX: &str = "cvk_";
 pub const ID_CHARS: usize = 8;
 /// 62^43 is the first power of 62 above 2^256.
-const SECRET_CHARS: usize = 43;
+pub const SECRET_CHARS: usize = 43;
 /// 62^6 is the first power of 62 above 2^32.
 const CHECKSUM_CHARS: usize = 6;
 const KEY_CHARS: usize = PREFIX.len() + ID_CHARS + SECRET_CHARS + CHECKSUM_CHARS;
@@ -36,11 +36,14 @@ pub struct Malformed;
 impl Key {
     /// Makes a key of random bytes: 8 for the id, 32 for the secret.
     pub fn from_random(id: [u8; ID_CHARS], secret: [u8; 32]) -> Self {
-        let mut text = String::with_capacity(KEY_CHARS);
-        text.push_str(PREFIX);
         // The id is a name, not a secret: the slight bias of the remainder does no harm.
-        text.extend(id.iter().map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])));
-        text.push_str(&base62(&secret, SECRET_CHARS));
+        let id: String = id.iter().map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])).collect();
+        Self::of_id(&id, secret)
+    }
+
+    /// Another form of the key with this id: what [`Key::id`] gave.
+    pub fn of_id(id: &str, secret: [u8; 32]) -> Self {
+        let mut text = format!("{PREFIX}{id}{}", base62(&secret, SECRET_CHARS));
         let checksum = crc32fast::hash(text.as_bytes());
         text.push_str(&base62(&checksum.to_be_bytes(), CHECKSUM_CHARS));
         Self(text)
@@ -72,15 +75,18 @@ impl Key {
     pub fn hash(&self) -> String {
         hex::encode(Sha256::digest(self.0.as_bytes()))
     }
+}
 
-    /// Whether the stored hash is this key's, in a time that does not depend on where they differ.
-    pub fn matches(&self, stored_sha256: &str) -> bool {
-        self.hash().as_bytes().ct_eq(stored_sha256.as_bytes()).into()
-    }
+/// Stands in for the hash of a key that is not there; no key has it.
+pub const NO_HASH: &str = "----------------------------------------------------------------";
+
+/// Whether two hashes are equal, in a time that does not depend on where they differ.
+pub fn same_hash(one: &str, other: &str) -> bool {
+    one.as_bytes().ct_eq(other.as_bytes()).into()
 }
 
 /// Big-endian bytes as a base62 number of a fixed number of digits (enough for the largest value).
-fn base62(bytes: &[u8], digits: usize) -> String {
+pub fn base62(bytes: &[u8], digits: usize) -> String {
     let mut number = bytes.to_vec();
     let mut text = vec![b'0'; digits];
     for digit in text.iter_mut().rev() {
@@ -111,7 +117,7 @@ mod tests {
             prop_assert!(key.reveal().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
             let parsed = Key::parse(key.reveal()).unwrap();
             prop_assert_eq!(&parsed, &key);
-            prop_assert!(parsed.matches(&key.hash()));
+            prop_assert!(same_hash(&parsed.hash(), &key.hash()));
         }
 
         #[test]
@@ -132,7 +138,8 @@ mod tests {
         fn different_secrets_give_different_keys(id: [u8; 8], a: [u8; 32], b: [u8; 32]) {
             let (first, second) = (Key::from_random(id, a), Key::from_random(id, b));
             prop_assert_eq!(first == second, a == b);
-            prop_assert_eq!(first.matches(&second.hash()), a == b);
+            prop_assert_eq!(same_hash(&first.hash(), &second.hash()), a == b);
+            prop_assert!(!same_hash(&first.hash(), NO_HASH));
         }
     }
 

@@ -8,7 +8,7 @@ use api::cli::{Cli, Command, Keys};
 use api::config::{self, Config};
 use api::create_key::{self, NewKey};
 use api::doctor::{self, State};
-use api::{backup, hold_queue, isolated_job, logging, say, serve};
+use api::{backup, hold_queue, isolated_job, key_audit, logging, say, serve};
 use clap::Parser;
 use jobs::clock::SystemClock;
 
@@ -98,6 +98,10 @@ async fn keys(command: Keys, config: &Config) -> ExitCode {
         }
         Keys::List => {
             create_key::list(&rows, &clock).await.map(|lines| lines.iter().for_each(|line| println!("{line}"))).map_err(Into::into)
+        }
+        Keys::Rotate { id, overlap_s } => create_key::rotate(&rows, &id, overlap_s, &clock).await.map(|key| println!("{}", key.reveal())),
+        Keys::Audit { limit } => {
+            key_audit::lines(&rows, limit).await.map(|lines| lines.iter().for_each(|line| println!("{line}"))).map_err(Into::into)
         }
         Keys::Revoke { id } => create_key::revoke(&rows, &id, &clock).await.map(|()| eprintln!("revoked")),
     };

@@ -217,6 +217,8 @@ fn own_problems(method: &Method, path: &str) -> Vec<Code> {
         path if path.starts_with("/api/generations/{id}/") => {
             vec![Code::GenerationNotFound, Code::AudioNotFound, Code::Gone, Code::RangeNotSatisfiable]
         }
+        "/api/api-keys" => vec![Code::KeyManagementIsLocal, Code::GrantExceedsCaller, Code::Conflict],
+        path if path.starts_with("/api/api-keys/") => vec![Code::KeyManagementIsLocal, Code::ApiKeyNotFound, Code::Conflict],
         "/ws" => vec![Code::InvalidRequest, Code::TooManySubscribers, Code::NotReady],
         "/api/events" => vec![Code::TooManySubscribers, Code::NotReady],
         "/readyz" => vec![Code::NotReady],

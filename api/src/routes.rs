@@ -11,7 +11,8 @@ use salvo::{Handler, Router, Service};
 use crate::app::App;
 use crate::body::DrainBody;
 use crate::endpoints::{
-    categories, chunk_audio, docs, events, favorites, generate, generations, health, jobs, queue, system, text, voices, websocket,
+    api_keys, categories, chunk_audio, docs, events, favorites, generate, generations, health, jobs, queue, system, text, voices,
+    websocket, ws_ticket,
 };
 use crate::gate::{Access, BodyKind, Gate};
 use crate::host_check::HostPolicy;
@@ -46,7 +47,14 @@ pub struct Route {
 fn route<H: Handler>(method: Method, path: &'static str, access: Access, handler: H) -> Route {
     let body = if method == Method::POST || method == Method::PUT { BodyKind::Json } else { BodyKind::None };
     let endpoint = at(&method, path).goal(handler);
-    Route { method, path, tag: "System", gate: Gate { access, weight: Weight::Normal, body }, endpoint, documented: true }
+    Route {
+        method,
+        path,
+        tag: "System",
+        gate: Gate { access, weight: Weight::Normal, body, takes_ticket: false },
+        endpoint,
+        documented: true,
+    }
 }
 
 fn at(method: &Method, path: &str) -> Router {
@@ -64,6 +72,12 @@ impl Route {
     /// Not in the product's documentation.
     fn ours(mut self) -> Self {
         self.documented = false;
+        self
+    }
+
+    /// Browsers, which can't send a header here, come with a one-time ticket.
+    fn with_ticket(mut self) -> Self {
+        self.gate.takes_ticket = true;
         self
     }
 
@@ -141,8 +155,16 @@ pub fn table() -> Vec<Route> {
             get("/api/queue/status", scope(Scope::SystemRead)) => queue::queue_status;
         }
         "Events" {
-            get("/ws", scope(Scope::WsConnect)) => websocket::upgrade;
-            get("/api/events", scope(Scope::WsConnect)) => events::stream, ours;
+            get("/ws", scope(Scope::WsConnect)) => websocket::upgrade, with_ticket;
+            get("/api/events", scope(Scope::WsConnect)) => events::stream, ours, with_ticket;
+            post("/api/ws-ticket", scope(Scope::WsConnect)) => ws_ticket::create_ticket, ours, light, without_body;
+        }
+        "Keys" {
+            get("/api/api-keys", scope(Scope::SystemRead)) => api_keys::list_api_keys;
+            post("/api/api-keys", scope(Scope::SystemRead)) => api_keys::create_api_key;
+            delete("/api/api-keys/{key_id}", scope(Scope::SystemRead)) => api_keys::delete_api_key;
+            post("/api/api-keys/{key_id}/revoke", scope(Scope::SystemRead)) => api_keys::revoke_api_key, without_body;
+            post("/api/api-keys/{key_id}/rotate", scope(Scope::SystemRead)) => api_keys::rotate_api_key, ours;
         }
         "System" {
             get("/api/system/status", scope(Scope::SystemRead)) => system::system_status;

@@ -106,6 +106,15 @@ impl Grants {
         Self { limits_per_minute: granted.map(|scope| (scope, limit(scope))).collect() }
     }
 
+    pub fn of_limits(limits_per_minute: BTreeMap<Scope, u32>) -> Self {
+        Self { limits_per_minute }
+    }
+
+    /// What is granted, in the order of the documentation.
+    pub fn scopes(&self) -> Vec<Scope> {
+        self.limits_per_minute.keys().copied().collect()
+    }
+
     /// Requests a minute; `None` when the scope is not granted.
     pub fn limit_per_minute(&self, scope: Scope) -> Option<u32> {
         self.limits_per_minute.get(&scope).copied()

@@ -28,7 +28,7 @@ use crate::app::App;
 use crate::config::{Config, Role};
 use crate::create_key::{self, KeyCommandError, NewKey};
 use crate::keys::Key;
-use crate::{isolated_job, routes, speech};
+use crate::{isolated_job, keep_limits, routes, speech};
 
 /// A reader that takes nothing for so long is given up.
 const WRITE_STALL_S: u64 = 300;
@@ -77,6 +77,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     };
     first_key(&config, &storage.rows, clock.as_ref()).await?;
     let app = App::new(config, storage, jobs, clock, &instance.node_id);
+    keep_limits::restore(&app.storage.rows, &app.limits, app.limits_us()).await?;
     let ended = run(app, acceptor, worker, engine, instance).await;
     watcher.abort();
     ended
@@ -123,6 +124,7 @@ async fn run(app: App, acceptor: TcpAcceptor, worker: Option<Worker>, engine: En
     let server = Server::new(acceptor).fuse_config(fuse).max_connections(app.config.connections_max as usize);
     let handle = server.handle();
     let serving = tokio::spawn(server.try_serve(routes::service(app.clone())));
+    let keeping = tokio::spawn(keep_limits::run(app.clone()));
     app.set_ready(true);
     tracing::info!(server.address = %app.config.listen, server.version = env!("CARGO_PKG_VERSION"), "ready");
     let signal = stop_signal().await?;
@@ -148,6 +150,12 @@ async fn run(app: App, acceptor: TcpAcceptor, worker: Option<Worker>, engine: En
     }
     if timeout(Duration::from_secs(ENGINE_STOP_S), engine.shutdown()).await.is_err() {
         tracing::warn!("the engine did not stop in time");
+    }
+    // After the last request.
+    let _ = keeping.await;
+    let limits = keep_limits::write(&app.storage.rows, &app.limits, app.limits_us()).await;
+    if let Err(error) = limits.and(app.key_use.write_all(&app.storage).await) {
+        tracing::warn!(%error, "the last uses of keys were not written");
     }
     app.storage.rows.close().await;
     instance.leave()?;

@@ -17,7 +17,8 @@ const DOCUMENTATION: &str = include_str!("../../tests/fixtures/clonyvoice-api.md
 const NOBODY: &str = "0197f000-0000-7000-8000-000000000000";
 
 fn example_path(route: &Route) -> String {
-    ["{id}", "{task_id}", "{sample_id}"].iter().fold(route.path.replace("{index}", "0"), |path, name| path.replace(name, NOBODY))
+    let path = route.path.replace("{index}", "0").replace("{key_id}", "nobody00");
+    ["{id}", "{task_id}", "{sample_id}"].iter().fold(path, |path, name| path.replace(name, NOBODY))
 }
 
 #[test]

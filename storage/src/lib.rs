@@ -5,6 +5,7 @@
 //! a job does; it only knows what a job's row looks like.
 
 pub mod api_keys;
+pub mod audit;
 pub mod backup;
 pub mod blobs;
 pub mod categories;
@@ -19,11 +20,13 @@ mod group_commit;
 pub mod idempotency;
 pub mod jobs;
 pub mod leases;
+pub mod rate_buckets;
 pub mod renders;
 pub mod retention;
 pub mod rows;
 mod signals;
 mod statement;
+pub mod tickets;
 pub mod voices;
 
 pub use blobs::{BlobKey, Blobs};

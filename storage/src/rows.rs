@@ -144,6 +144,11 @@ impl Rows {
         self.signals.events.subscribe()
     }
 
+    /// Changes whenever a key stopped being good or got a new secret: in this process, and on Postgres in any.
+    pub fn keys_changed(&self) -> watch::Receiver<u64> {
+        self.signals.keys.subscribe()
+    }
+
     /// One round trip; an error means that the database does not answer.
     pub async fn ping(&self) -> Result<(), StorageError> {
         sqlx::query("SELECT 1").execute(&self.readers).await?;
@@ -203,8 +208,11 @@ async fn check_sqlite_version(pool: &AnyPool) -> Result<(), StorageError> {
 }
 
 /// Forward only: a file that was released is never edited, a change is a new file.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "main job", include_str!("../../migrations/0001_main_job.sql")), (3, "voices", include_str!("../../migrations/0003_voices.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "main job", include_str!("../../migrations/0001_main_job.sql")),
+    (2, "keys", include_str!("../../migrations/0002_keys.sql")),
+    (3, "voices", include_str!("../../migrations/0003_voices.sql")),
+];
 
 fn migrator() -> Result<Migrator, StorageError> {
     let migrations = MIGRATIONS
@@ -239,6 +247,10 @@ impl Tx {
 
     pub(crate) fn wakes_events(&mut self) {
         self.changed.events = true;
+    }
+
+    pub(crate) fn wakes_keys(&mut self) {
+        self.changed.keys = true;
     }
 
     /// Makes everything durable, then wakes those who wait for it.

@@ -23,23 +23,22 @@ const RECONNECT_MS: u64 = 1_000;
 pub(crate) struct Changed {
     pub jobs: bool,
     pub events: bool,
+    pub keys: bool,
 }
 
 impl Changed {
-    pub(crate) const ALL: Self = Self { jobs: true, events: true };
+    /// For what can't be told apart. Keys are left out: they change seldom, and everybody who has one open looks at it every few seconds.
+    pub(crate) const ALL: Self = Self { jobs: true, events: true, keys: false };
 
     /// What NOTIFY carries; `None` where nobody needs to wake.
-    pub(crate) fn payload(self) -> Option<&'static str> {
-        match (self.jobs, self.events) {
-            (true, true) => Some("jobs,events"),
-            (true, false) => Some("jobs"),
-            (false, true) => Some("events"),
-            (false, false) => None,
-        }
+    pub(crate) fn payload(self) -> Option<String> {
+        let names = [(self.jobs, "jobs"), (self.events, "events"), (self.keys, "keys")];
+        let changed: Vec<&str> = names.into_iter().filter(|(changed, _)| *changed).map(|(_, name)| name).collect();
+        (!changed.is_empty()).then(|| changed.join(","))
     }
 
     fn of_payload(payload: &str) -> Self {
-        Self { jobs: payload.contains("jobs"), events: payload.contains("events") }
+        Self { jobs: payload.contains("jobs"), events: payload.contains("events"), keys: payload.contains("keys") }
     }
 }
 
@@ -47,11 +46,12 @@ impl Changed {
 pub(crate) struct Signals {
     pub jobs: watch::Sender<u64>,
     pub events: watch::Sender<u64>,
+    pub keys: watch::Sender<u64>,
 }
 
 impl Signals {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { jobs: watch::Sender::new(0), events: watch::Sender::new(0) })
+        Arc::new(Self { jobs: watch::Sender::new(0), events: watch::Sender::new(0), keys: watch::Sender::new(0) })
     }
 
     pub(crate) fn raise(&self, changed: Changed) {
@@ -60,6 +60,9 @@ impl Signals {
         }
         if changed.events {
             self.events.send_modify(|n| *n = n.wrapping_add(1));
+        }
+        if changed.keys {
+            self.keys.send_modify(|n| *n = n.wrapping_add(1));
         }
     }
 }

@@ -12,7 +12,7 @@ use salvo::{Request, Response, Writer};
 use serde::Deserialize;
 use serde_json::json;
 use storage::events::SeqRange;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -32,6 +32,8 @@ pub struct EventsQuery {
     pub task_ids: Option<String>,
     /// What was stored after this number is told first; the header `Last-Event-ID` says the same.
     pub after_seq: Option<i64>,
+    /// Of `POST /api/ws-ticket`, in place of a key in a header.
+    pub ticket: Option<String>,
 }
 
 impl EventsQuery {
@@ -72,7 +74,8 @@ pub async fn stream(app: App, caller: Caller, query: Query<EventsQuery>, req: &m
         first.push_back(told(&app, "subscribed", json!({"replayed": subscribed.replayed, "gap": true})));
     }
     let checked_ms = app.steady_ms();
-    let reader = Reader { app, caller, feed, first, checked_ms, _place: place };
+    let keys = app.storage.rows.keys_changed();
+    let reader = Reader { app, caller, feed, first, keys, checked_ms, _place: place };
     res.stream(futures::stream::unfold(reader, Reader::step).map(Ok::<_, Infallible>));
     Ok(())
 }
@@ -100,6 +103,8 @@ struct Reader {
     caller: Caller,
     feed: EventFeed,
     first: VecDeque<String>,
+    /// Some key was ended or rotated.
+    keys: watch::Receiver<u64>,
     /// When the key was looked at last, by the steady clock.
     checked_ms: u64,
     _place: OwnedSemaphorePermit,
@@ -114,6 +119,10 @@ impl Reader {
         let closing = self.app.closing.clone();
         let text = tokio::select! {
             () = closing.cancelled() => return None,
+            Ok(()) = self.keys.changed() => {
+                self.checked_ms = 0;
+                ":\n\n".to_owned()
+            }
             event = timeout(Duration::from_secs(RECHECK_S), self.feed.next()) => match event {
                 Ok(Ok(event)) => record(&Envelope::stored(&event)),
                 Ok(Err(error)) => {
@@ -129,11 +138,11 @@ impl Reader {
 
     async fn key_is_good(&mut self) -> bool {
         let steady_ms = self.app.steady_ms();
-        if steady_ms - self.checked_ms < RECHECK_S * 1_000 {
+        if self.checked_ms > 0 && steady_ms - self.checked_ms < RECHECK_S * 1_000 {
             return true;
         }
         self.checked_ms = steady_ms;
-        let valid = authenticate::recheck(&self.app.storage, &self.caller.key_id, self.app.clock.now_ms()).await;
+        let valid = authenticate::recheck(&self.app.storage, &self.caller, self.app.clock.now_ms()).await;
         matches!(valid, Ok(Ok(())))
     }
 }
@@ -153,7 +162,7 @@ mod tests {
 
     #[test]
     fn lists_have_commas() {
-        let query = EventsQuery { topics: Some("jobs, system".into()), task_ids: None, after_seq: Some(3) };
+        let query = EventsQuery { topics: Some("jobs, system".into()), task_ids: None, after_seq: Some(3), ticket: None };
         let wish = query.into_wish(Some(9)).unwrap();
         assert_eq!((wish.topics.len(), wish.after_seq), (2, Some(9)));
         assert!(EventsQuery { task_ids: Some("x".into()), ..EventsQuery::default() }.into_wish(None).is_err());

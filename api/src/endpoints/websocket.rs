@@ -131,6 +131,7 @@ impl Connection {
         tokio::pin!(grace);
         let mut beat = ticks(RECHECK_S * 1_000).await;
         let mut progress = ticks(PROGRESS_MS).await;
+        let mut keys = app.storage.rows.keys_changed();
         loop {
             tokio::select! {
                 () = app.closing.cancelled() => return ControlFlow::Break(End::Close(close::GOING_AWAY, "the server stops")),
@@ -141,6 +142,7 @@ impl Connection {
                 event = self.feed.next(), if self.listening => self.deliver(event).await?,
                 _ = progress.tick(), if !self.progress.is_empty() => self.tell_progress().await?,
                 _ = beat.tick() => self.beat().await?,
+                Ok(()) = keys.changed() => self.recheck().await?,
                 () = &mut grace, if !self.listening => {
                     self.feed.listen_by_default();
                     self.listening = true;
@@ -176,12 +178,7 @@ impl Connection {
     async fn beat(&mut self) -> ControlFlow<End> {
         self.messages = 0;
         self.beats += 1;
-        let now_ms = self.app.clock.now_ms();
-        match authenticate::recheck(&self.app.storage, &self.caller.key_id, now_ms).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return ControlFlow::Break(End::Close(close::KEY, "the key is no longer good")),
-            Err(error) => tracing::warn!(%error, "a key was not rechecked, will be repeated"),
-        }
+        self.recheck().await?;
         if !self.beats.is_multiple_of(HEARTBEAT_S / RECHECK_S) {
             return ControlFlow::Continue(());
         }
@@ -192,6 +189,16 @@ impl Connection {
         let last_seq = events::seq_range(self.app.storage.rows.read()).await.map(|range| range.last).ok();
         self.tell("heartbeat", None, json!({"last_seq": last_seq})).await?;
         self.send(Message::ping(Vec::new())).await
+    }
+
+    /// Is the key still good: asked now and then, and at once when one was ended here.
+    async fn recheck(&mut self) -> ControlFlow<End> {
+        match authenticate::recheck(&self.app.storage, &self.caller, self.app.clock.now_ms()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return ControlFlow::Break(End::Close(close::KEY, "the key is no longer good")),
+            Err(error) => tracing::warn!(%error, "a key was not rechecked, will be repeated"),
+        }
+        ControlFlow::Continue(())
     }
 
     async fn receive(&mut self, message: &Message) -> ControlFlow<End> {

@@ -1,6 +1,7 @@
 //! The contract's JSON, one file for each kind of thing: what comes in and what goes out. Types and conversions only; nothing here reads a
 //! row or knows a status code.
 
+pub mod api_key;
 pub mod chunk;
 pub mod generation;
 pub mod job;

@@ -50,6 +50,8 @@ impl Bed {
     pub(crate) async fn with(change: impl FnOnce(&mut Config), workers: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = config::load(&Flags { data_dir: Some(folder.path().to_owned()), ..Flags::default() }, None).unwrap();
+        // Tables of refusals are longer than what one address may fail.
+        config.failures_loopback_per_minute_max = 1_000_000;
         change(&mut config);
         let data = DataFolder::create(folder.path()).unwrap();
         let rows = Rows::open(&RowsConfig::new(data.database_url())).await.unwrap();
@@ -83,15 +85,11 @@ impl Bed {
         let mut row = ApiKey {
             id: key.id().into(),
             owner_id: key.id().into(),
-            parent_id: None,
             name: "test".into(),
             secret_sha256: key.hash(),
             scopes: scopes.iter().map(|scope| scope.as_str().into()).collect(),
             limits: scopes.iter().map(|scope| (scope.as_str().into(), limit)).collect::<BTreeMap<String, u32>>(),
-            created_at_ms: 0,
-            expires_at_ms: None,
-            revoked_at_ms: None,
-            last_used_at_ms: None,
+            ..ApiKey::default()
         };
         change(&mut row);
         let mut tx = self.app.storage.rows.begin().await.unwrap();
@@ -103,13 +101,25 @@ impl Bed {
         key.reveal().into()
     }
 
+    /// Where everything is kept.
+    pub(crate) fn folder(&self) -> std::path::PathBuf {
+        self._folder.path().to_owned()
+    }
+
     /// The key's owner.
     pub(crate) fn owner(&self) -> String {
         Key::parse(&self.key).unwrap().id().into()
     }
 
+    /// A request from another address.
+    pub(crate) async fn send_from(&self, address: &str, request: RequestBuilder) -> Response {
+        let mut request = request.build();
+        *request.remote_addr_mut() = std::net::SocketAddr::new(address.parse().unwrap(), 40_000).into();
+        self.service.handle(request).await
+    }
+
     pub(crate) async fn send(&self, request: RequestBuilder) -> Response {
-        request.send(&self.service).await
+        self.send_from("127.0.0.1", request).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Response {
