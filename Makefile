@@ -1,5 +1,5 @@
 # Seven verbs. Each works alone on a fresh checkout; CI calls the same ones.
-.PHONY: demo run test crash-test check bench clean
+.PHONY: demo run test crash-test mutants check bench bench-queue clean
 
 # A long text spoken, chunk by chunk, into demo.wav. KILL=40 kills the server with kill -9 after 40 chunks and starts it again.
 demo:
@@ -20,6 +20,10 @@ crash-test:
 	cargo build --workspace --bins
 	CRASH_KILLS=$(KILLS) CRASH_SEED=$(SEED) cargo test --package tests --test kill_loop -- --nocapture
 
+# One guard at a time is taken out (the fence, a sync, the owner's check, ...): each must be caught by a test. MUTANTS="fence heartbeat" for some.
+mutants:
+	tests/mutants/run $(MUTANTS)
+
 # What must hold before a commit, without running anything.
 check:
 	@.ci/check
@@ -28,6 +32,10 @@ check:
 bench:
 	cargo build --release --package api --package espeak-host --bins
 	cargo bench --package tests
+
+# What the queue costs beside a raw SQLite loop and beside apalis-sqlite, as ratios in one run. BENCH="--json" or "--quick" as you like.
+bench-queue:
+	cargo run --release --locked --manifest-path tests/bench-queue/Cargo.toml --target-dir $(or $(CARGO_TARGET_DIR),target) -- $(BENCH)
 
 clean:
 	cargo clean

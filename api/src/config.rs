@@ -37,6 +37,8 @@ pub struct Config {
     pub stop_grace_ms: u64,
     /// Open generations beyond which new ones are refused with 503.
     pub queue_depth_max: u32,
+    /// New generations are refused with 503 while what waits would take longer than this at the pace of the last minute.
+    pub queue_wait_max_s: u32,
     pub text_chars_max: u32,
     pub chunks_max: u32,
     pub json_body_bytes_max: u64,
@@ -116,6 +118,7 @@ impl Config {
             heartbeat_ms: 5_000,
             stop_grace_ms: 10_000,
             queue_depth_max: 10_000,
+            queue_wait_max_s: 24 * 60 * 60,
             text_chars_max: 2_000_000,
             chunks_max: 10_000,
             json_body_bytes_max: 16 * 1024 * 1024,
@@ -250,6 +253,7 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
     within("heartbeat_ms", config.heartbeat_ms, 100, config.lease_ms / 3)?;
     within("stop_grace_ms", config.stop_grace_ms, 0, 600_000)?;
     within("queue_depth_max", config.queue_depth_max.into(), 1, 10_000_000)?;
+    within("queue_wait_max_s", config.queue_wait_max_s.into(), 1, 366 * 24 * 60 * 60)?;
     within("text_chars_max", config.text_chars_max.into(), 1, 20_000_000)?;
     within("chunks_max", config.chunks_max.into(), 1, 100_000)?;
     within("json_body_bytes_max", config.json_body_bytes_max, 1024, 1 << 30)?;

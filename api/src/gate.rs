@@ -7,6 +7,7 @@ use salvo::{Depot, FlowCtrl, Handler, Request, Response, async_trait};
 use crate::app::{self, App};
 use crate::authenticate::{self, Caller};
 use crate::body::BodyLimit;
+use crate::idempotency;
 use crate::limits::{Decision, Weight};
 use crate::peer::Peer;
 use crate::problem::{Code, Problem};
@@ -55,6 +56,8 @@ pub struct Gate {
     pub body: BodyKind,
     /// Whether a one-time ticket in the query may stand for the key.
     pub takes_ticket: bool,
+    /// Brings new work: refused while the queue is full, unless it repeats what was accepted before.
+    pub adds_work: bool,
 }
 
 #[async_trait]
@@ -93,6 +96,12 @@ impl Gate {
             return Err(rate_limited(&decision));
         }
         app.key_use.note(&app.storage, &caller.key_id, app.clock.now_ms());
+        if self.adds_work
+            && let Some(full) = app.jobs.full().await?
+            && !idempotency::is_repeated(&app, req, &caller).await?
+        {
+            return Err(full.into());
+        }
         depot.insert_typed(caller);
         Ok(())
     }

@@ -109,6 +109,15 @@ async fn claim(req: &mut Request, depot: &mut Depot) -> Result<Claim, Problem> {
     }
 }
 
+/// Whether a request has a key that was used before: it may repeat what was accepted, and then it brings no work.
+pub async fn is_repeated(app: &App, req: &Request, caller: &Caller) -> Result<bool, Problem> {
+    if !req.headers().contains_key(KEY) {
+        return Ok(false);
+    }
+    let key = IdempotencyKey { api_key_id: caller.key_id.clone(), key: key_of(req)? };
+    Ok(idempotency::is_known(app.storage.rows.read(), &key).await?)
+}
+
 fn key_of(req: &Request) -> Result<String, Problem> {
     let text = req.headers().get(KEY).and_then(|value| value.to_str().ok()).unwrap_or_default().trim();
     if text.is_empty() || text.len() > KEY_CHARS_MAX {

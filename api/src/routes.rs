@@ -51,7 +51,7 @@ fn route<H: Handler>(method: Method, path: &'static str, access: Access, handler
         method,
         path,
         tag: "System",
-        gate: Gate { access, weight: Weight::Normal, body, takes_ticket: false },
+        gate: Gate { access, weight: Weight::Normal, body, takes_ticket: false, adds_work: false },
         endpoint,
         documented: true,
     }
@@ -66,6 +66,12 @@ fn at(method: &Method, path: &str) -> Router {
 impl Route {
     fn light(mut self) -> Self {
         self.gate.weight = Weight::Light;
+        self
+    }
+
+    /// Refused while the queue is full.
+    fn adds_work(mut self) -> Self {
+        self.gate.adds_work = true;
         self
     }
 
@@ -129,11 +135,11 @@ pub fn table() -> Vec<Route> {
             post("/api/favorites/{id}", scope(Scope::VoicesWrite)) => favorites::toggle_favorite;
         }
         "Speech" {
-            post("/api/generate/preset", scope(Scope::TtsGenerate)) => generate::generate_preset;
-            post("/api/generate/clone", scope(Scope::TtsGenerate)) => generate::generate_clone;
-            post("/api/generate/clone-chunked", scope(Scope::TtsGenerate)) => generate::clone_chunked;
-            post("/api/generate/clone-chunked-multivoice", scope(Scope::TtsGenerate)) => generate::clone_chunked_multivoice;
-            post("/api/generate/clone-chunked-multilang", scope(Scope::TtsGenerate)) => generate::clone_chunked_multilang;
+            post("/api/generate/preset", scope(Scope::TtsGenerate)) => generate::generate_preset, adds_work;
+            post("/api/generate/clone", scope(Scope::TtsGenerate)) => generate::generate_clone, adds_work;
+            post("/api/generate/clone-chunked", scope(Scope::TtsGenerate)) => generate::clone_chunked, adds_work;
+            post("/api/generate/clone-chunked-multivoice", scope(Scope::TtsGenerate)) => generate::clone_chunked_multivoice, adds_work;
+            post("/api/generate/clone-chunked-multilang", scope(Scope::TtsGenerate)) => generate::clone_chunked_multilang, adds_work;
             post("/api/generate/merge-chunks", scope(Scope::TtsGenerate)) => generate::merge_chunks;
             post("/api/generation/cancel", scope(Scope::TtsGenerate)) => queue::cancel_generation;
             get("/api/audio/chunk/{task_id}/{index}", scope(Scope::TtsGenerate)) => chunk_audio::get_chunk_audio, light;

@@ -13,6 +13,7 @@ use engine::speech::EngineError;
 use jobs::clock::{Clock, SystemClock};
 use jobs::lease::LeaseConfig;
 use jobs::plan::PlanLimits;
+use jobs::room::RoomConfig;
 use jobs::worker::{Worker, WorkerConfig};
 use jobs::{Jobs, JobsConfig};
 use salvo::Server;
@@ -186,7 +187,12 @@ fn jobs_config(config: &Config) -> JobsConfig {
     let limits =
         PlanLimits { text_chars_max: config.text_chars_max as usize, chunks_max: config.chunks_max as usize, ..defaults.limits.clone() };
     let slots = speech::workers(config) as i64;
-    JobsConfig { limits, open_generations_max: i64::from(config.queue_depth_max), slots, ..defaults }
+    let room = RoomConfig {
+        open_generations_max: i64::from(config.queue_depth_max),
+        wait_max_s: i64::from(config.queue_wait_max_s),
+        ..defaults.room
+    };
+    JobsConfig { limits, room, slots }
 }
 
 fn worker_config(config: &Config, instance: &Instance) -> Result<WorkerConfig, ServeError> {

@@ -250,3 +250,32 @@ async fn another_keys_objects_are_not_there() {
         problem(bed.send(asked).await, 404, code).await;
     }
 }
+
+/// What is not even JSON shows that nobody has looked at it.
+#[tokio::test]
+async fn a_full_queue_is_told_before_the_body_is_read() {
+    let bed = Bed::with(|config| config.queue_depth_max = 2, false).await;
+    let path = "/api/generate/preset";
+    let asked = |key: &str, body: String| {
+        let asked =
+            request(Method::POST, path).add_header("x-api-key", &bed.key, true).add_header("content-type", "application/json", true);
+        if key.is_empty() { asked.body(body) } else { asked.add_header("idempotency-key", key, true).body(body) }
+    };
+    let speech = json!({"text": "Hello.", "voice_id": "nora"}).to_string();
+    let mut first = bed.send(asked("first", speech.clone())).await;
+    assert_eq!(status(&first), 202);
+    let first = json(&mut first).await;
+    assert_eq!(status(&bed.send(asked("", speech.clone())).await), 202);
+
+    let refused = bed.send(asked("", "{".into())).await;
+    assert_eq!(header(&refused, "retry-after"), Some("30"));
+    let told = problem(refused, 503, "queue_full").await;
+    assert!(told["detail"].as_str().unwrap().starts_with("2 generations are open already"), "{told}");
+    problem(bed.send(asked("second", "{".into())).await, 503, "queue_full").await;
+    // What was accepted before is no new work.
+    let mut again = bed.send(asked("first", speech)).await;
+    assert_eq!(status(&again), 202);
+    assert_eq!(json(&mut again).await["id"], first["id"]);
+    // Nor is what leaves nothing behind.
+    assert_eq!(status(&bed.post("/api/text/split", &json!({"text": "One. Two."})).await), 200);
+}

@@ -3,7 +3,7 @@
 //! The keeper has a runtime and a database connection of its own, so that no job, however long it blocks a thread, can keep the heartbeat
 //! from going out. This file may not know what a job does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use storage::leases::Fence;
@@ -62,11 +62,13 @@ pub struct Leases {
     /// `<node id>/<process id>`; new at every start, so that a former process of the same node can't be taken for this one.
     pub owner: String,
     held: Mutex<HashMap<Fence, Weak<Lease>>>,
+    /// What the last beat found in our name and not in our hands.
+    unheld: Mutex<HashSet<Fence>>,
 }
 
 impl Leases {
     pub fn new(node_id: &str) -> Arc<Self> {
-        Arc::new(Self { owner: format!("{node_id}/{}", Uuid::now_v7()), held: Mutex::new(HashMap::new()) })
+        Arc::new(Self { owner: format!("{node_id}/{}", Uuid::now_v7()), held: Mutex::default(), unheld: Mutex::default() })
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<Fence, Weak<Lease>>> {
@@ -120,6 +122,17 @@ impl Leases {
     }
 }
 
+impl Leases {
+    /// Leases that the database has in our name though no run of ours has them, now and at the beat before: their verdict could not be
+    /// written. (Once may be a claim on its way to its run.)
+    fn abandoned(&self, renewed: &[storage::leases::HeldLease]) -> Vec<Fence> {
+        let held = self.held();
+        let unheld: HashSet<Fence> = renewed.iter().map(|lease| lease.fence).filter(|fence| !held.contains_key(fence)).collect();
+        let before = std::mem::replace(&mut *self.unheld.lock().unwrap_or_else(PoisonError::into_inner), unheld.clone());
+        unheld.intersection(&before).copied().collect()
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct LeaseConfig {
     /// At least 30 s: a disk may stall for seconds.
@@ -142,6 +155,14 @@ pub(crate) async fn beat(rows: &Rows, leases: &Leases, config: &LeaseConfig, now
     }
     let held = storage::leases::heartbeat(rows, &leases.owner, now_ms + config.lease_ms).await?;
     leases.compare(&before, &held);
+    // Renewed for ever, nobody would ever run them again.
+    for fence in leases.abandoned(&held) {
+        let mut tx = rows.begin().await?;
+        if storage::leases::snooze(&mut tx, fence).await? {
+            tx.commit().await?;
+            tracing::warn!(job.id = %fence.job_id, "put back a job whose run ended without a verdict");
+        }
+    }
     Ok(())
 }
 

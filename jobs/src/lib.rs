@@ -22,6 +22,7 @@ mod queue;
 mod recover;
 mod render;
 pub mod retry;
+pub mod room;
 mod settle;
 mod speak_chunk;
 pub mod state;
@@ -37,12 +38,13 @@ use std::sync::{Arc, OnceLock};
 
 use engine::handle::EngineHandle;
 use engine::speech::{Availability, Capabilities};
-use storage::Storage;
+use storage::{Storage, StorageError};
 use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::lease::Leases;
 use crate::plan::PlanLimits;
+use crate::room::{Full, Room, RoomConfig};
 use crate::worker::Worker;
 
 /// Splitting of text, for the endpoint of that name.
@@ -53,16 +55,16 @@ pub mod text {
 #[derive(Debug, Clone)]
 pub struct JobsConfig {
     pub limits: PlanLimits,
-    /// Open generations of all owners; beyond that a submission is answered with `queue_full`.
-    pub open_generations_max: i64,
-    pub queue_full_retry_after_s: u64,
+    /// Beyond it a submission is answered with `queue_full`.
+    pub room: RoomConfig,
     /// How many jobs run at a time, for the look at the queue.
     pub slots: i64,
 }
 
 impl Default for JobsConfig {
     fn default() -> Self {
-        Self { limits: PlanLimits::default(), open_generations_max: 100_000, queue_full_retry_after_s: 30, slots: 4 }
+        let room = RoomConfig { open_generations_max: 100_000, wait_max_s: 7 * 24 * 60 * 60, retry_after_s: 30 };
+        Self { limits: PlanLimits::default(), room, slots: 4 }
     }
 }
 
@@ -83,18 +85,24 @@ pub struct Jobs {
     pub(crate) engine: EngineHandle,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: Arc<JobsConfig>,
+    room: Arc<Room>,
     /// The leases of this process' workers, once there are any: a cancel reaches them without a detour.
     leases: Arc<OnceLock<Arc<Leases>>>,
 }
 
 impl Jobs {
     pub fn new(storage: Storage, engine: EngineHandle, clock: Arc<dyn Clock>, config: JobsConfig) -> Self {
-        Self { storage, engine, clock, config: Arc::new(config), leases: Arc::default() }
+        Self { storage, engine, clock, config: Arc::new(config), room: Arc::default(), leases: Arc::default() }
     }
 
     /// To be called once, after the workers of this process were started.
     pub fn attach(&self, worker: &Worker) {
         let _ = self.leases.set(worker.leases());
+    }
+
+    /// Why no more work is taken at the moment, if so. Cheap: it may be asked before a request is read.
+    pub async fn full(&self) -> Result<Option<Full>, StorageError> {
+        self.room.check(&self.storage.rows, &self.config.room, self.clock.now_ms()).await
     }
 
     pub fn engine_status(&self) -> EngineStatus {

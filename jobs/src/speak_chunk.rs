@@ -20,7 +20,7 @@ use crate::plan::{ChunkSpec, request_of};
 use crate::submission::GenerationOptions;
 use crate::suspect::suspicion;
 use crate::voices::VoiceSnapshot;
-use crate::{fail_point, moves};
+use crate::{fail_point, in_flight, moves};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SpeakChunk {
@@ -66,8 +66,12 @@ impl SpeakChunk {
             announce_start(context, &generation).await?;
         }
         // Held until the commit: who waits for it finds our result.
+        let turn = async {
+            in_flight::wait_for_others(context, &chunk.params_hash).await?;
+            Ok(context.in_flight.enter(&generation.owner_id, &chunk.params_hash).await)
+        };
         let _turn = tokio::select! {
-            turn = context.in_flight.enter(&generation.owner_id, &chunk.params_hash) => turn,
+            turn = turn => turn.map_err(|error: StorageError| JobError::from(error))?,
             () = context.token.cancelled() => return Err(JobError::Stopped),
         };
         let spoken = match self.copy_equal(context, &generation, &chunk).await? {

@@ -205,7 +205,7 @@ pub enum SubmitError {
     #[error("{what} is not installed")]
     EngineUnavailable { what: String, command: String },
     #[error("queue full")]
-    QueueFull { retry_after_s: u64 },
+    QueueFull(crate::room::Full),
     #[error(transparent)]
     Storage(#[from] storage::StorageError),
 }

@@ -51,6 +51,7 @@ impl Jobs {
             })
         });
         commit.await?;
+        self.room.note_accepted();
         fail_point::pass("accept.after_commit");
         self.view_of_generation(&generation).await.map_err(SubmitError::from)
     }
@@ -62,13 +63,8 @@ impl Jobs {
         }
     }
 
-    /// Refuses new work beyond the depth that was configured.
     async fn check_room(&self) -> Result<(), SubmitError> {
-        let open = generations::count_open(self.storage.rows.read()).await?;
-        if open >= self.config.open_generations_max {
-            return Err(SubmitError::QueueFull { retry_after_s: self.config.queue_full_retry_after_s });
-        }
-        Ok(())
+        self.full().await?.map_or(Ok(()), |full| Err(SubmitError::QueueFull(full)))
     }
 }
 

@@ -152,6 +152,11 @@ impl Worker {
         self.shared.leases.clone()
     }
 
+    /// What this process is called in the rows that it holds.
+    pub fn lease_owner(&self) -> &str {
+        &self.shared.leases.owner
+    }
+
     /// How many jobs run now.
     pub fn busy(&self) -> usize {
         self.shared.leases.count()

@@ -11,17 +11,24 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use bed::{Bed, Database, OWNER, script};
+use bed::{Bed, Database, OWNER, rule, script};
 use bytes::Bytes;
+use engine::scripted::Act;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use jobs::clock::{Clock, SystemClock};
+use jobs::lease::LeaseConfig;
 use jobs::submission::{MergeOptions, MergeOrder, TraceContext};
+use jobs::worker::WorkerConfig;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, Result,
 };
+use storage::StorageError;
+use storage::events::NewEvent;
+use storage::leases::Claim;
+use storage::rows::{Rows, RowsConfig};
 
 /// What goes wrong at the next puts or gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,6 +194,7 @@ on_both! {
     a_chunk_that_the_disk_has_spoilt_is_made_again,
     a_spoilt_chunk_is_made_again_for_a_merge_by_hand,
     a_merged_file_that_is_gone_can_be_made_again,
+    a_job_whose_verdict_was_never_written_comes_back,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -297,5 +305,61 @@ async fn a_database_held_by_somebody_else_is_waited_for() {
     assert_eq!(bed.end_of(id).await.status, "completed");
     let next = bed.submit(&["Six."]).await;
     assert_eq!(bed.end_of(next).await.status, "completed");
+    worker.stop(1_000).await;
+}
+
+/// The row is leased by a process that lives and knows nothing of it: as when the database was gone for longer than a verdict waits.
+async fn a_job_whose_verdict_was_never_written_comes_back(database: Database) {
+    let bed = Bed::new(database, script(vec![rule("Busy", Act::Stall, None)])).await;
+    let lease = LeaseConfig { beat_ms: 50, ..LeaseConfig::default() };
+    let worker = bed.start_with(WorkerConfig { cpu_slots: 1, lease, ..bed.worker_config() }).await;
+    let busy = bed.submit(&["Busy."]).await;
+    bed.calls_reach(1).await;
+    let forgotten = bed.submit(&["Forgotten."]).await;
+    let now_ms = SystemClock.now_ms();
+    let lease_owner = worker.lease_owner();
+    let claim = Claim { queue: "cpu", lease_owner, now_ms, lease_until_ms: now_ms + 3_600_000, ageing_ms: 60_000 };
+    let claimed = storage::leases::claim(&bed.storage.rows, &claim).await.unwrap().unwrap();
+    assert_eq!(claimed.generation_id, Some(forgotten));
+    bed.jobs.cancel(OWNER, busy).await.unwrap();
+    assert_eq!(bed.end_of(busy).await.status, "cancelled");
+    // Something must run for a beat to come.
+    bed.submit(&["Busy again."]).await;
+    bed.calls_reach(2).await;
+    for _ in 0..6_000 {
+        let row = storage::jobs::find(bed.storage.rows.read(), claimed.fence.job_id).await.unwrap().unwrap();
+        if row.state != storage::jobs::JobState::Running {
+            assert_eq!((row.state, row.attempt, row.crashes), (storage::jobs::JobState::Queued, 0, 0), "as if it had not been claimed");
+            worker.stop(100).await;
+            return;
+        }
+        SystemClock.sleep(5).await;
+    }
+    panic!("it never came back");
+}
+
+/// As a process that was stopped (SIGSTOP) looks from the server: a session in the middle of a transaction that says nothing more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_stands_still_in_a_transaction_holds_nobody_up() {
+    if !bed::has_postgres("faults::a_process_that_stands_still_in_a_transaction_holds_nobody_up") {
+        return;
+    }
+    let bed = Bed::new(Database::Postgres, script(vec![])).await;
+    let config = RowsConfig { stalled_transaction_ms: 300, ..RowsConfig::new(bed.database_url()) };
+    let stopped = Rows::open(&config).await.unwrap();
+    let mut tx = stopped.begin().await.unwrap();
+    let event = || NewEvent { owner_id: OWNER, generation_id: None, kind: "queue.changed", data: serde_json::Value::Null };
+    // Every accept and every end of a job needs this row.
+    storage::events::append(&mut tx, event(), 0).await.unwrap();
+    let worker = bed.start().await;
+    let id = bed.submit(&TEXTS).await;
+    assert_eq!(bed.end_of(id).await.status, "completed");
+    let late = tx.commit().await;
+    assert!(late.as_ref().is_err_and(StorageError::is_transient), "{late:?}");
+    let mut tx = stopped.begin().await.unwrap();
+    storage::events::append(&mut tx, event(), 0).await.unwrap();
+    tx.commit().await.unwrap();
+    let seqs: Vec<i64> = bed.events(OWNER).await.iter().map(|event| event.seq).collect();
+    assert!(seqs.windows(2).all(|pair| pair[1] == pair[0] + 1), "no number is lost with a transaction: {seqs:?}");
     worker.stop(1_000).await;
 }

@@ -9,14 +9,18 @@ use engine::scripted::Act;
 use jobs::clock::{Clock, SystemClock};
 use jobs::retry::RetryError;
 use jobs::sweep::{SweepConfig, sweep};
+use jobs::worker::WorkerConfig;
 use storage::BlobKey;
 use storage::idempotency::{self, Claimed, IdempotencyKey};
+use storage::leases::{Claim, Lost};
 use uuid::Uuid;
 
 on_both! {
     a_failed_generation_goes_on_where_it_stopped,
     a_cancelled_generation_can_be_taken_up_again,
     equal_chunks_in_flight_are_computed_once,
+    equal_chunks_in_flight_in_two_processes_are_computed_once,
+    an_equal_chunk_in_a_process_that_died_is_not_waited_for,
     suspect_speech_is_tried_again_then_marked,
     a_generation_without_jobs_is_mended,
     old_rows_and_orphan_blobs_go,
@@ -56,6 +60,45 @@ async fn equal_chunks_in_flight_are_computed_once(database: Database) {
     let worker = bed.start().await;
     bed.end_of(first).await;
     bed.end_of(second).await;
+    assert_eq!(bed.engine.calls(), 1);
+    worker.stop(1_000).await;
+}
+
+/// Two workers in one process share nothing but the database: each has a name, leases and turns of its own.
+async fn equal_chunks_in_flight_in_two_processes_are_computed_once(database: Database) {
+    let bed = Bed::new(database, script(vec![rule("Same", Act::Slow { ms_per_step: 20 }, None)])).await;
+    let one_slot = || WorkerConfig { cpu_slots: 1, ..bed.worker_config() };
+    let workers = [bed.start_node("node-a", one_slot()).await, bed.start_node("node-b", one_slot()).await];
+    let mut asked = Vec::new();
+    for round in 0..3 {
+        let text = format!("Same words {round}.");
+        asked.extend([bed.submit(&[&text]).await, bed.submit(&[&text]).await]);
+    }
+    for id in asked {
+        assert_eq!(bed.end_of(id).await.status, "completed");
+    }
+    assert_eq!(bed.engine.calls(), 3);
+    for worker in workers {
+        worker.stop(1_000).await;
+    }
+}
+
+async fn an_equal_chunk_in_a_process_that_died_is_not_waited_for(database: Database) {
+    let bed = Bed::new(database, script(vec![])).await;
+    let first = bed.submit(&["Same words."]).await;
+    let now_ms = SystemClock.now_ms();
+    let claim = Claim { queue: "cpu", lease_owner: "dead/1", now_ms, lease_until_ms: now_ms + 3_600_000, ageing_ms: 60_000 };
+    let held = storage::leases::claim(&bed.storage.rows, &claim).await.unwrap().unwrap();
+    assert_eq!(held.generation_id, Some(first));
+    let second = bed.submit(&["Same words."]).await;
+    let worker = bed.start().await;
+    bed.until_status(OWNER, second, "running").await;
+    assert_eq!(bed.engine.calls(), 0, "who began before is waited for");
+    let mut tx = bed.storage.rows.begin().await.unwrap();
+    storage::leases::take_back(&mut tx, Lost::OfProcess { lease_owner: "dead/1" }, 9, 0).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(bed.end_of(second).await.status, "completed");
+    assert_eq!(bed.end_of(first).await.status, "completed");
     assert_eq!(bed.engine.calls(), 1);
     worker.stop(1_000).await;
 }

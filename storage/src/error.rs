@@ -75,11 +75,13 @@ impl From<sqlx::Error> for StorageError {
     }
 }
 
-/// Postgres tells by SQLSTATE (appendix A of its manual): class 08 is a lost connection, 53100 a full disk, 57P a server going down.
+/// Postgres tells by SQLSTATE (appendix A of its manual): class 08 is a lost connection, 53100 a full disk, 57P a server going down, 25P03
+/// a session that stood still inside a transaction and was ended.
 fn from_sqlstate(code: &str, text: String) -> StorageError {
     match code {
         "40001" | "40P01" | "55P03" => StorageError::Busy(text),
         "53100" => StorageError::Full(text),
+        "25P03" => StorageError::Unreachable(text),
         _ if code.starts_with("08") || code.starts_with("57P") || code.starts_with("53") => StorageError::Unreachable(text),
         _ => StorageError::Internal(text),
     }

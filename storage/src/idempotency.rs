@@ -7,7 +7,7 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use crate::StorageError;
-use crate::rows::{Tx, parse_uuid};
+use crate::rows::{Pool, Tx, parse_uuid};
 
 /// Which key, and of whose.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +82,16 @@ pub async fn claim(tx: &mut Tx, key: &IdempotencyKey, request_hash: &str, proces
         .execute(tx.connection())
         .await?;
     Ok(Claimed::New)
+}
+
+/// Whether the key was ever claimed and not freed.
+pub async fn is_known(pool: &Pool, key: &IdempotencyKey) -> Result<bool, StorageError> {
+    let found = sqlx::query("SELECT 1 FROM idempotency WHERE api_key_id = $1 AND idem_key = $2")
+        .bind(&key.api_key_id)
+        .bind(&key.key)
+        .fetch_optional(pool)
+        .await?;
+    Ok(found.is_some())
 }
 
 /// To be called in the transaction that accepts the job.

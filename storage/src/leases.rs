@@ -353,6 +353,21 @@ pub async fn find_leased(pool: &AnyPool, fence: Fence) -> Result<Option<ClaimedJ
     row.as_ref().map(claimed_of_row).transpose()
 }
 
+/// Payloads of the jobs of this kind and of the same owner that other processes run, and began before this one did. The order of beginning is
+/// the same for all who ask, so that no two wait for each other.
+pub async fn begun_elsewhere_before(pool: &AnyPool, job_id: Uuid, kind: &str) -> Result<Vec<String>, StorageError> {
+    let payloads = sqlx::query_scalar(
+        "SELECT k.payload FROM jobs k, jobs me WHERE me.id = $1 AND k.state = 'running' AND k.kind = $2 AND k.owner_id = me.owner_id \
+         AND k.lease_owner <> me.lease_owner \
+         AND (k.started_at_ms < me.started_at_ms OR (k.started_at_ms = me.started_at_ms AND k.id < me.id))",
+    )
+    .bind(job_id.to_string())
+    .bind(kind)
+    .fetch_all(pool)
+    .await?;
+    Ok(payloads)
+}
+
 /// How SQLite would look for the next job, for the test that it does so by index.
 #[cfg(debug_assertions)]
 pub async fn claim_plan(pool: &AnyPool) -> Result<Vec<String>, StorageError> {

@@ -20,6 +20,7 @@ mod group_commit;
 pub mod idempotency;
 pub mod jobs;
 pub mod leases;
+pub mod load;
 pub mod rate_buckets;
 pub mod renders;
 pub mod retention;

@@ -27,11 +27,20 @@ pub struct RowsConfig {
     pub acquire_timeout_ms: u64,
     /// How long SQLite waits for another process' lock.
     pub busy_timeout_ms: u64,
+    /// Postgres ends the session of a process that stands still in the middle of a transaction: it holds rows that all others need. Less
+    /// than a lease, so that they go on before its jobs are taken over.
+    pub stalled_transaction_ms: u64,
 }
 
 impl RowsConfig {
     pub fn new(database_url: impl Into<String>) -> Self {
-        Self { database_url: database_url.into(), readers_max: 4, acquire_timeout_ms: 30_000, busy_timeout_ms: 10_000 }
+        Self {
+            database_url: database_url.into(),
+            readers_max: 4,
+            acquire_timeout_ms: 30_000,
+            busy_timeout_ms: 10_000,
+            stalled_transaction_ms: 20_000,
+        }
     }
 }
 
@@ -70,6 +79,7 @@ pub struct Rows {
     readers: AnyPool,
     dialect: Dialect,
     database_url: Arc<str>,
+    stalled_transaction_ms: u64,
     signals: Arc<Signals>,
     /// `None` for the writer itself, which ends when all others are gone.
     commands: Option<mpsc::Sender<Command>>,
@@ -94,7 +104,8 @@ impl Rows {
         }
         let readers = connect(config, dialect, config.readers_max).await?;
         let database_url = config.database_url.as_str().into();
-        let rows = Self { writer, readers, dialect, database_url, signals: Signals::new(), commands: None };
+        let stalled_transaction_ms = config.stalled_transaction_ms;
+        let rows = Self { writer, readers, dialect, database_url, stalled_transaction_ms, signals: Signals::new(), commands: None };
         let (commands, waiting) = mpsc::channel(group_commit::QUEUE_MAX);
         tokio::spawn(group_commit::write_batches(rows.clone(), waiting));
         Ok(Self { commands: Some(commands), ..rows })
@@ -102,7 +113,8 @@ impl Rows {
 
     /// A second handle with connections of its own (for a runtime of its own), sharing the signals.
     pub async fn reopen_single(&self, busy_timeout_ms: u64) -> Result<Self, StorageError> {
-        let config = RowsConfig { busy_timeout_ms, readers_max: 1, ..RowsConfig::new(&*self.database_url) };
+        let stalled_transaction_ms = self.stalled_transaction_ms;
+        let config = RowsConfig { busy_timeout_ms, readers_max: 1, stalled_transaction_ms, ..RowsConfig::new(&*self.database_url) };
         let writer = connect(&config, self.dialect, 1).await?;
         Ok(Self { readers: writer.clone(), writer, ..self.clone() })
     }
@@ -173,27 +185,39 @@ impl Rows {
 }
 
 async fn connect(config: &RowsConfig, dialect: Dialect, connections: u32) -> Result<AnyPool, StorageError> {
-    let busy_timeout_ms = config.busy_timeout_ms;
+    let (busy_timeout_ms, stalled_transaction_ms) = (config.busy_timeout_ms, config.stalled_transaction_ms);
     AnyPoolOptions::new()
         .max_connections(connections.max(1))
         .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
         .test_before_acquire(dialect == Dialect::Postgres)
-        .after_connect(move |connection, _| Box::pin(prepare_connection(connection, dialect, busy_timeout_ms)))
+        .after_connect(move |connection, _| Box::pin(prepare_connection(connection, dialect, busy_timeout_ms, stalled_transaction_ms)))
         .connect(&config.database_url)
         .await
         .map_err(StorageError::from)
 }
 
-/// Set on every connection, since SQLite keeps all but the journal mode with the connection and not with the file.
-async fn prepare_connection(connection: &mut AnyConnection, dialect: Dialect, busy_timeout_ms: u64) -> Result<(), sqlx::Error> {
-    if dialect == Dialect::Sqlite {
-        let pragmas = format!(
+/// Set on every connection, since SQLite keeps all but the journal mode with the connection and not with the file, and Postgres what it does
+/// with sessions that stand still. Who waits for such a session's rows waits longer than it is let live; a node that vanished without a word
+/// is noticed by keep-alives (of TCP; a socket on the same machine needs none).
+async fn prepare_connection(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    busy_timeout_ms: u64,
+    stalled_transaction_ms: u64,
+) -> Result<(), sqlx::Error> {
+    let settings = match dialect {
+        Dialect::Sqlite => format!(
             "PRAGMA busy_timeout = {busy_timeout_ms}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
              PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 1000; PRAGMA cache_size = -16384"
-        );
-        for pragma in pragmas.split("; ") {
-            sqlx::query(AssertSqlSafe(pragma)).execute(&mut *connection).await?;
-        }
+        ),
+        Dialect::Postgres => format!(
+            "SET idle_in_transaction_session_timeout = {stalled_transaction_ms}; SET lock_timeout = {}; \
+             SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3",
+            stalled_transaction_ms + stalled_transaction_ms / 2
+        ),
+    };
+    for setting in settings.split("; ") {
+        sqlx::query(AssertSqlSafe(setting)).execute(&mut *connection).await?;
     }
     Ok(())
 }

@@ -52,13 +52,14 @@ async fn what_was_promised_is_kept() {
     let sum = |count: fn(&Verdict) -> usize| verdicts.iter().map(|(_, verdict)| count(verdict)).sum::<usize>();
     eprintln!(
         "{} cuts, {dropping} of them with something unsynced ({} changes in all): looked for {} accepted jobs ({} of them open at the cut), \
-         {} events, {} chunks",
+         {} events, {} chunks, repeated {} requests",
         cuts.len(),
         sum(|verdict| verdict.unsynced),
         sum(|verdict| verdict.jobs),
         sum(|verdict| verdict.open_jobs),
         sum(|verdict| verdict.events),
         sum(|verdict| verdict.chunks),
+        sum(|verdict| verdict.repeated),
     );
     assert_kept(&verdicts, seed);
 

@@ -17,6 +17,7 @@ pub mod voices;
 pub mod websocket;
 pub mod ws_ticket;
 
+use ::jobs::room::{Full, FullReason};
 use ::jobs::submission::SubmitError;
 use uuid::Uuid;
 
@@ -50,11 +51,20 @@ impl From<SubmitError> for Problem {
                 Self { errors: listed.collect(), ..Self::new(Code::ChunksIncomplete, detail) }
             }
             SubmitError::EngineUnavailable { what, command } => engine_unavailable(&what, &command),
-            SubmitError::QueueFull { retry_after_s } => {
-                Self::new(Code::QueueFull, "too much is waiting already; nothing was accepted").retry_after(retry_after_s)
-            }
+            SubmitError::QueueFull(full) => full.into(),
             SubmitError::Storage(error) => error.into(),
         }
+    }
+}
+
+impl From<Full> for Problem {
+    fn from(full: Full) -> Self {
+        let why = match full.reason {
+            FullReason::Depth { open } => format!("{open} generations are open already"),
+            FullReason::Wait { wait_s } => format!("at the present pace new work would wait for {wait_s} s"),
+        };
+        let detail = format!("{why}; nothing was accepted, ask again in {} s", full.retry_after_s);
+        Self::new(Code::QueueFull, detail).retry_after(full.retry_after_s)
     }
 }
 

@@ -14,6 +14,7 @@ use engine::handle::{EngineConfig, EngineHandle};
 use engine::scripted::{Script, ScriptedEngines};
 use engine::speech::SpeechEngine;
 use jobs::clock::{Clock, SystemClock};
+use jobs::room::RoomConfig;
 use jobs::worker::{Worker, WorkerConfig};
 use jobs::{Jobs, JobsConfig};
 use salvo::Service;
@@ -60,7 +61,9 @@ impl Bed {
         let engines = ScriptedEngines::new(Script { ms_per_char: 5, steps: 1, ..Script::default() });
         let factory = move || Ok(Box::new(engines.engine()) as Box<dyn SpeechEngine>);
         let engine = EngineHandle::start(EngineConfig::default(), factory).unwrap();
-        let jobs = Jobs::new(storage.clone(), engine.clone(), clock.clone(), JobsConfig::default());
+        let defaults = JobsConfig::default();
+        let room = RoomConfig { open_generations_max: config.queue_depth_max.into(), ..defaults.room };
+        let jobs = Jobs::new(storage.clone(), engine.clone(), clock.clone(), JobsConfig { room, ..defaults });
         let worker = if workers {
             let worker = Worker::start(storage.clone(), engine, clock.clone(), "node", WorkerConfig::new(data.temporary())).await.unwrap();
             jobs.attach(&worker);

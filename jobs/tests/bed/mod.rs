@@ -70,6 +70,7 @@ pub struct Bed {
     pub engine: EngineHandle,
     pub jobs: Jobs,
     pub node_id: String,
+    database_url: String,
 }
 
 impl Bed {
@@ -86,14 +87,18 @@ impl Bed {
         std::fs::create_dir_all(folder.path().join("blobs")).unwrap();
         std::fs::create_dir_all(folder.path().join("tmp")).unwrap();
         let storage = Storage {
-            rows: Rows::open(&RowsConfig { busy_timeout_ms: 300, ..RowsConfig::new(url) }).await.unwrap(),
+            rows: Rows::open(&RowsConfig { busy_timeout_ms: 300, ..RowsConfig::new(&*url) }).await.unwrap(),
             blobs: Blobs::with_store(wrap(Arc::new(LocalFileSystem::new_with_prefix(folder.path().join("blobs")).unwrap()))),
         };
         let engines = ScriptedEngines::new(script);
         let config = EngineConfig { name: "scripted".into(), threads: 2, ..EngineConfig::default() };
         let engine = EngineHandle::start(config, move || Ok(Box::new(engines.engine()) as Box<dyn SpeechEngine>)).unwrap();
         let jobs = Jobs::new(storage.clone(), engine.clone(), Arc::new(SystemClock), JobsConfig::default());
-        Self { folder, cluster, storage, engine, jobs, node_id: "node-a".into() }
+        Self { folder, cluster, storage, engine, jobs, node_id: "node-a".into(), database_url: url }
+    }
+
+    pub fn database_url(&self) -> &str {
+        &self.database_url
     }
 
     pub fn worker_config(&self) -> WorkerConfig {
@@ -105,8 +110,12 @@ impl Bed {
     }
 
     pub async fn start_with(&self, config: WorkerConfig) -> Worker {
+        self.start_node(&self.node_id, config).await
+    }
+
+    pub async fn start_node(&self, node_id: &str, config: WorkerConfig) -> Worker {
         let clock = Arc::new(SystemClock);
-        let worker = Worker::start(self.storage.clone(), self.engine.clone(), clock, &self.node_id, config).await.unwrap();
+        let worker = Worker::start(self.storage.clone(), self.engine.clone(), clock, node_id, config).await.unwrap();
         self.jobs.attach(&worker);
         worker
     }

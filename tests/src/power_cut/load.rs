@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use futures::future::join_all;
+use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Recorder;
 use super::disk::{Disk, Lie};
 use super::log::{self, Kind, Record};
-use crate::{Client, Engine, Envelope, Socket, TestServer, script};
+use crate::{Answer, Client, Engine, Envelope, Socket, TestServer, script};
 
 /// What one client does in one start of the server.
 #[derive(Debug, Clone, Copy)]
@@ -49,8 +50,24 @@ pub struct Cancelled {
     pub told_at: Option<u64>,
 }
 
+/// A request as it was sent, so that it can be sent again.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub path: &'static str,
+    pub body: Value,
+    /// The `Idempotency-Key`.
+    pub key: String,
+}
+
+impl Asked {
+    pub async fn send(&self, client: &Client) -> Answer {
+        Answer::to(client.request(Method::POST, self.path).header("idempotency-key", &self.key).json(&self.body)).await
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct AcceptedJob {
+    pub asked: Asked,
     pub task: String,
     pub chunks: usize,
     /// The log when the 202 was there.
@@ -217,9 +234,11 @@ impl Work {
         jobs
     }
 
-    async fn ask(&self, path: &str, body: Value, chunks: usize) -> AcceptedJob {
-        let task = self.client.submit(path, &body).await;
-        AcceptedJob { task, chunks, told_at: self.recorder.now(), cancelled: None }
+    async fn ask(&self, path: &'static str, body: Value, chunks: usize) -> AcceptedJob {
+        // No two of them are the same.
+        let asked = Asked { path, key: hex::encode(Sha256::digest(body.to_string())), body };
+        let task = asked.send(&self.client).await.expect(202).json()["task_id"].as_str().unwrap().to_owned();
+        AcceptedJob { asked, task, chunks, told_at: self.recorder.now(), cancelled: None }
     }
 
     async fn chunked(&self, texts: Vec<String>) -> AcceptedJob {

@@ -15,6 +15,9 @@ use crate::{Client, Envelope, TestServer};
 /// Chunks that are fetched from the server after a cut: the last that were told of, and as many of all others. The folder is searched for all.
 const CHUNKS_FETCHED: usize = 8;
 
+/// Requests that are sent again after a cut: the last that were accepted, and as many of all.
+const REPEATED: usize = 3;
+
 /// Those of one moment.
 #[derive(Debug)]
 pub struct Promises<'r> {
@@ -34,6 +37,8 @@ pub struct Verdict {
     pub open_jobs: usize,
     pub events: usize,
     pub chunks: usize,
+    /// Requests that were sent again with their keys.
+    pub repeated: usize,
     pub broken: Vec<String>,
 }
 
@@ -104,6 +109,26 @@ impl<'r> Promises<'r> {
         let stored = read_events(server, &self.recording.key).await;
         self.judge_events(&found, &stored, verdict);
         self.fetch(&client, &open, verdict).await;
+        self.repeat(&client, &found, verdict).await;
+    }
+
+    /// The newest requests and some older ones once more, under the keys they had: each is the job that it was.
+    async fn repeat(&self, client: &Client, jobs: &[&AcceptedJob], verdict: &mut Verdict) {
+        if jobs.is_empty() {
+            return;
+        }
+        let mut dice = Dice::new(self.cut_at);
+        let newest = jobs.iter().rev().take(REPEATED).copied();
+        let chosen: Vec<&AcceptedJob> = newest.chain((0..REPEATED).map(|_| jobs[dice.below(jobs.len())])).collect();
+        for job in chosen {
+            verdict.repeated += 1;
+            let answer = job.asked.send(client).await;
+            let task = if answer.status == 202 { answer.json()["task_id"].as_str().map(str::to_owned) } else { None };
+            if task.as_ref() != Some(&job.task) {
+                let said = String::from_utf8_lossy(&answer.body);
+                verdict.broken.push(format!("job {}, asked for again with its key, gives {}: {said}", job.task, answer.status));
+            }
+        }
     }
 
     fn judge_end(&self, job: &AcceptedJob, status: &str, verdict: &mut Verdict) {
