@@ -25,7 +25,11 @@ impl IfMatch {
         if self.allows(version) {
             return Ok(());
         }
-        Err(Problem::new(Code::StaleRevision, "it was changed since you read it: read it again, then repeat the change with its new ETag"))
+        Err(Self::stale())
+    }
+
+    pub fn stale() -> Problem {
+        Problem::new(Code::StaleRevision, "it was changed since you read it: read it again, then repeat the change with its new ETag")
     }
 }
 

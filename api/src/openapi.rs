@@ -169,7 +169,7 @@ fn problems_of(route: &Route, operation: &Map<String, Value>) -> BTreeMap<u16, V
         codes.extend([Code::IdempotencyInFlight, Code::IdempotencyMismatch]);
     }
     let parameters = operation.get("parameters").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    if route.method == Method::GET && parameters.iter().any(|parameter| parameter["in"] == "query") {
+    if matches!(route.method, Method::GET | Method::DELETE) && parameters.iter().any(|parameter| parameter["in"] == "query") {
         codes.extend([Code::InvalidRequest, Code::ValidationFailed]);
     }
     codes.extend(own_problems(&route.method, route.path));
@@ -210,7 +210,11 @@ fn own_problems(method: &Method, path: &str) -> Vec<Code> {
         "/api/job/cancel" => vec![Code::JobNotFound, Code::NotCancellable],
         "/api/jobs/{id}" => vec![Code::JobNotFound],
         "/api/jobs/{id}/retry" => vec![Code::JobNotFound, Code::Conflict],
+        "/api/generations/{id}" if *method == Method::DELETE => vec![Code::GenerationNotFound, Code::Conflict],
         "/api/generations/{id}" => vec![Code::GenerationNotFound],
+        "/api/montages" if *method == Method::POST => vec![Code::GenerationNotFound, Code::Conflict, Code::InsufficientStorage],
+        "/api/montages/{id}" if *method == Method::PUT => vec![Code::MontageNotFound, Code::GenerationNotFound, Code::StaleRevision],
+        "/api/montages/{id}" => vec![Code::MontageNotFound],
         "/api/audio/chunk/{task_id}/{index}" => {
             vec![Code::TaskNotFound, Code::ChunkNotFound, Code::AudioNotFound, Code::Gone, Code::RangeNotSatisfiable]
         }

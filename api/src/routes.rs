@@ -11,7 +11,7 @@ use salvo::{Handler, Router, Service};
 use crate::app::App;
 use crate::body::DrainBody;
 use crate::endpoints::{
-    api_keys, categories, chunk_audio, docs, events, favorites, generate, generations, health, jobs, queue, system, text, voices,
+    api_keys, categories, chunk_audio, docs, events, favorites, generate, generations, health, jobs, montages, queue, system, text, voices,
     websocket, ws_ticket,
 };
 use crate::gate::{Access, BodyKind, Gate};
@@ -148,10 +148,18 @@ pub fn table() -> Vec<Route> {
         "Generations" {
             get("/api/generations", scope(Scope::VoicesRead)) => generations::list_generations;
             get("/api/generations/{id}", scope(Scope::VoicesRead)) => generations::get_generation;
+            (Method::DELETE, "/api/generations/{id}", scope(Scope::VoicesWrite)) => generations::delete_generation;
             get("/api/generations/{id}/audio", Access::AnyOf(FILE_SCOPES)) => generations::get_audio, light, ours;
             get("/api/generations/{id}/subtitles.srt", Access::AnyOf(FILE_SCOPES)) => generations::get_subtitles_srt, light, ours;
             get("/api/generations/{id}/subtitles.vtt", Access::AnyOf(FILE_SCOPES)) => generations::get_subtitles_vtt, light, ours;
             get("/api/generations/{id}/peaks", Access::AnyOf(FILE_SCOPES)) => generations::get_peaks, light, ours;
+        }
+        "Montages" {
+            get("/api/montages", scope(Scope::VoicesRead)) => montages::list_montages;
+            post("/api/montages", scope(Scope::VoicesWrite)) => montages::create_montage;
+            get("/api/montages/{id}", scope(Scope::VoicesRead)) => montages::get_montage;
+            (Method::PUT, "/api/montages/{id}", scope(Scope::VoicesWrite)) => montages::change_montage, ours;
+            (Method::DELETE, "/api/montages/{id}", scope(Scope::VoicesWrite)) => montages::delete_montage;
         }
         "Jobs" {
             get("/api/jobs", Access::AnyOf(JOB_SCOPES)) => jobs::list_jobs, light, ours;

@@ -89,6 +89,7 @@ fn plan_of(wish: &Say, voice: &Voice) -> Result<Plan, SayError> {
         options,
         title: None,
         metadata: None,
+        montage_id: None,
         priority: 0,
         not_before_ms: None,
         idempotency: None,

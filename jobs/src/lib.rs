@@ -7,6 +7,7 @@
 mod backoff;
 mod cancel;
 pub mod clock;
+pub mod delete;
 pub mod fail_point;
 mod in_flight;
 pub mod isolate;
@@ -15,6 +16,7 @@ pub mod lease;
 mod look_up;
 mod mend_chunks;
 mod merge_chunks;
+pub mod montages;
 mod moves;
 pub mod pause;
 pub mod plan;

@@ -14,6 +14,8 @@ use crate::view::{ChunkView, JobFailure, JobView, QueueView};
 
 /// How long a waiting reader sleeps at most before it looks again: commits of other processes on SQLite raise no signal here.
 const WAIT_POLL_MS: u64 = 500;
+/// Rows of chunks read at a time.
+const PAGE_ROWS: u32 = 1_000;
 /// How many generations a look at the queue shows.
 const QUEUE_SHOWN_MAX: u32 = 100;
 
@@ -58,6 +60,14 @@ impl Jobs {
             views.push(self.view_of_generation(&generation).await?);
         }
         Ok((views, generations::count(pool, filter).await?))
+    }
+
+    /// All takes of all chunks, by index; `None` for an unknown generation and for another owner's.
+    pub async fn all_chunks(&self, owner_id: &str, id: Uuid) -> Result<Option<Vec<ChunkView>>, StorageError> {
+        if self.generation(owner_id, id).await?.is_none() {
+            return Ok(None);
+        }
+        all_chunks(self.storage.rows.read(), id).await?.into_iter().map(view_of_chunk).collect::<Result<_, _>>().map(Some)
     }
 
     /// All takes from `first_index` on; `None` for an unknown generation and for another owner's.
@@ -120,6 +130,22 @@ impl Jobs {
             metadata: generation.metadata.as_deref().map(serde_json::from_str).transpose()?,
             has_audio,
         })
+    }
+}
+
+/// All takes of all chunks of a generation, by index; at most as many as a plan may have.
+pub(crate) async fn all_chunks(pool: &storage::rows::Pool, generation_id: Uuid) -> Result<Vec<Chunk>, StorageError> {
+    let mut all: Vec<Chunk> = Vec::new();
+    loop {
+        // A page may end between two takes of a chunk: the next one starts with that chunk again.
+        let first_index = all.last().map_or(0, |last| last.id.index);
+        let page = chunks::list(pool, generation_id, first_index, PAGE_ROWS).await?;
+        let full = page.len() == PAGE_ROWS as usize;
+        let known = all.last().map(|last| (last.id.index, last.id.take));
+        all.extend(page.into_iter().filter(|chunk| known.is_none_or(|known| (chunk.id.index, chunk.id.take) > known)));
+        if !full {
+            return Ok(all);
+        }
     }
 }
 

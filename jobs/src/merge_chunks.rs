@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use storage::blobs::{RenderPart, StoredBlob};
-use storage::chunks::{self, Chunk, ChunkStatus};
+use storage::chunks::{Chunk, ChunkStatus};
 use storage::generations::{self, Generation, GenerationStatus};
 use storage::jobs::NewJob;
 use storage::renders::Render;
@@ -14,13 +14,11 @@ use storage::{BlobKey, StorageError, Tx, renders};
 use uuid::Uuid;
 
 use crate::job::{Committed, JobContext, JobError, QUEUE_IO};
+use crate::look_up::all_chunks;
 use crate::render::{self, RenderError, Rendered};
 use crate::submission::{FieldError, MergeOptions, MergeOrder, SubmitError};
 use crate::view::JobView;
 use crate::{Jobs, fail_point, mend_chunks, moves};
-
-/// Rows read at a time.
-const PAGE_ROWS: u32 = 1_000;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct MergeChunks {
@@ -127,21 +125,6 @@ fn result_of(render: &Render, report: &Value) -> Value {
         "render_id": render.id, "duration_ms": render.duration_ms, "size_bytes": render.blob.size_bytes,
         "sha256": render.blob.sha256, "loudness": report["loudness"], "chunks": report["chunks"],
     })
-}
-
-async fn all_chunks(pool: &storage::rows::Pool, generation_id: Uuid) -> Result<Vec<Chunk>, StorageError> {
-    let mut all: Vec<Chunk> = Vec::new();
-    loop {
-        // A page may end between two takes of a chunk: the next one starts with that chunk again.
-        let first_index = all.last().map_or(0, |last| last.id.index);
-        let page = chunks::list(pool, generation_id, first_index, PAGE_ROWS).await?;
-        let full = page.len() == PAGE_ROWS as usize;
-        let known: BTreeSet<_> = all.iter().rev().take_while(|chunk| chunk.id.index == first_index).map(|chunk| chunk.id.take).collect();
-        all.extend(page.into_iter().filter(|chunk| chunk.id.index > first_index || !known.contains(&chunk.id.take)));
-        if !full {
-            return Ok(all);
-        }
-    }
 }
 
 /// The take of each index that the options ask for, in the order they ask for; or the indexes that have none.

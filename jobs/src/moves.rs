@@ -96,6 +96,15 @@ pub(crate) async fn close_if_cancelled(tx: &mut Tx, generation_id: Uuid, now_ms:
     Ok(true)
 }
 
+/// Its rows are deleted. Who follows an open one hears that it was cancelled first.
+pub(crate) async fn deleted(tx: &mut Tx, generation: &Generation, now_ms: i64) -> Result<(), StorageError> {
+    if !generation.status.is_final() {
+        let data = json!({"chunks_done": generation.chunks_done, "chunks_total": generation.chunks_total});
+        tell(tx, generation, "job.cancelled", data, now_ms).await?;
+    }
+    tell(tx, generation, "generation.deleted", json!({"status": generation.status.as_str()}), now_ms).await
+}
+
 /// A worker that ran a job of it is gone; it goes on by itself.
 pub(crate) async fn interrupted(tx: &mut Tx, generation_id: Uuid, now_ms: i64) -> Result<(), StorageError> {
     let Some(generation) = generations::find_in(tx, generation_id).await? else {

@@ -344,6 +344,7 @@ mod tests {
             options: GenerationOptions::default(),
             title: None,
             metadata: None,
+            montage_id: None,
             priority: 0,
             not_before_ms: None,
             idempotency: None,

@@ -46,6 +46,8 @@ pub struct Submission {
     pub title: Option<String>,
     /// Any JSON, given back as it is.
     pub metadata: Option<serde_json::Value>,
+    /// One of the owner's; the generation becomes its last.
+    pub montage_id: Option<uuid::Uuid>,
     /// -10 to 10.
     pub priority: i64,
     /// Epoch milliseconds; nothing of it is started before.
@@ -198,6 +200,10 @@ pub enum SubmitError {
     Invalid(Vec<FieldError>),
     #[error("no voice {0}")]
     VoiceNotFound(String),
+    #[error("no montage {0}")]
+    MontageNotFound(uuid::Uuid),
+    #[error("montage {0} is full")]
+    MontageFull(uuid::Uuid),
     #[error("no task {0}")]
     TaskNotFound(uuid::Uuid),
     #[error("chunks not complete: {0:?}")]

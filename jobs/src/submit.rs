@@ -7,7 +7,8 @@ use storage::chunks::ChunkId;
 use storage::events::NewEvent;
 use storage::generations::{Generation, GenerationStatus};
 use storage::jobs::NewJob;
-use storage::{StorageError, Tx, chunks, events, generations, idempotency};
+use storage::search::SearchText;
+use storage::{StorageError, Tx, chunks, events, generations, idempotency, montages};
 use uuid::Uuid;
 
 use crate::plan::{self, Plan};
@@ -22,26 +23,33 @@ impl Jobs {
     pub async fn submit(&self, owner_id: &str, mut submission: Submission) -> Result<JobView, SubmitError> {
         self.check_engine()?;
         self.check_room().await?;
+        self.check_montage(owner_id, submission.montage_id).await?;
         let seed = *submission.options.seed.get_or_insert_with(|| rand::random::<u64>() >> 11);
         let limits = self.config.limits.clone();
         let named = tokio::task::spawn_blocking(move || (plan::voice_names(&submission), submission));
         let (names, submission) = named.await.map_err(plan_died)?;
         let voices = self.find_voices(owner_id, &names).await?;
         let voice = submission.voice_id.as_deref().and_then(|name| voices.get(name));
+        let (owner_id, now_ms) = (owner_id.to_owned(), self.clock.now_ms());
         let planned = tokio::task::spawn_blocking(move || {
-            let plan = plan::plan(&submission, |name| voices.get(name), &limits, seed);
-            plan.map(|plan| (submission, plan))
+            let plan = plan::plan(&submission, |name| voices.get(name), &limits, seed)?;
+            let generation = generation_of(&owner_id, &submission, &plan, voice, now_ms)?;
+            let search = SearchText::of(generation.title.as_deref(), &generation.text, &generation.voices);
+            Ok::<_, SubmitError>((submission, plan, generation, search))
         });
-        let (submission, plan) = planned.await.map_err(plan_died)??;
-        let now_ms = self.clock.now_ms();
-        let generation = generation_of(owner_id, &submission, &plan, voice, now_ms)?;
+        let (submission, plan, generation, search) = planned.await.map_err(plan_died)??;
         let rows = plan::rows_of(&plan, &self.engine.capabilities()).map_err(StorageError::from)?;
         let run_at_ms = submission.not_before_ms.unwrap_or(now_ms);
         let jobs = jobs_of(&generation, rows.len() as u32, run_at_ms)?;
-        let idempotency = submission.idempotency.clone();
+        let (idempotency, montage_id) = (submission.idempotency.clone(), submission.montage_id);
         let accepted = generation.clone();
         let commit = self.storage.rows.commit_in_group(move |tx| {
             Box::pin(async move {
+                generations::insert(tx, &accepted, &search).await?;
+                if let Some(montage_id) = montage_id {
+                    // Deleted since it was looked at: it would have lost its generations anyway.
+                    montages::append(tx, &accepted.owner_id, montage_id, accepted.id).await?;
+                }
                 accept(tx, &accepted, &rows, &jobs, now_ms).await?;
                 if let Some(key) = &idempotency {
                     idempotency::note_job(tx, key, accepted.id).await?;
@@ -63,13 +71,24 @@ impl Jobs {
         }
     }
 
+    async fn check_montage(&self, owner_id: &str, montage_id: Option<Uuid>) -> Result<(), SubmitError> {
+        let Some(id) = montage_id else {
+            return Ok(());
+        };
+        match self.has_room_in_montage(owner_id, id).await? {
+            Some(true) => Ok(()),
+            Some(false) => Err(SubmitError::MontageFull(id)),
+            None => Err(SubmitError::MontageNotFound(id)),
+        }
+    }
+
     async fn check_room(&self) -> Result<(), SubmitError> {
         self.full().await?.map_or(Ok(()), |full| Err(SubmitError::QueueFull(full)))
     }
 }
 
+/// What follows from a generation's row.
 async fn accept(tx: &mut Tx, generation: &Generation, rows: &[chunks::NewChunk], jobs: &[NewJob], now_ms: i64) -> Result<(), StorageError> {
-    generations::insert(tx, generation).await?;
     chunks::insert(tx, generation.id, rows).await?;
     storage::jobs::enqueue(tx, jobs, now_ms).await?;
     let data = json!({"type": generation.kind, "chunks_total": generation.chunks_total, "title": generation.title});

@@ -72,6 +72,15 @@ pub struct ChunkView {
     pub words: serde_json::Value,
 }
 
+/// A montage with its generations in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MontageView {
+    pub montage: storage::montages::Montage,
+    pub generations: Vec<JobView>,
+    /// Changes with what the caller can change.
+    pub version: String,
+}
+
 /// What a cancel did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum CancelOutcome {

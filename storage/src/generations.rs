@@ -1,5 +1,6 @@
 //! Rows of generations: what a person asked to hear, and how far it has come. This file may not know how a chunk is spoken or merged.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -9,6 +10,7 @@ use uuid::Uuid;
 
 use crate::StorageError;
 use crate::rows::{Dialect, Tx, parse_uuid};
+use crate::search::{self, SearchText};
 use crate::statement::Statement;
 
 /// The contract's job statuses. `loading_model` is shown while a neural model loads and is never stored.
@@ -100,7 +102,16 @@ pub struct Generation {
 const COLUMNS: &str = "id, owner_id, kind, status, title, text, voice_id, voice_name, language, params, voices, metadata, priority, \
      chunks_total, chunks_done, attempt, cancel_requested, error, result, created_at_ms, started_at_ms, finished_at_ms, traceparent, tracestate";
 
-pub async fn insert(tx: &mut Tx, generation: &Generation) -> Result<(), StorageError> {
+/// Ids in one statement.
+const IDS_MAX: usize = 500;
+
+/// For lists, which show neither: two hundred texts of two megabytes each would be read for nothing.
+const COLUMNS_WITHOUT_TEXTS: &str = "id, owner_id, kind, status, title, '' AS text, voice_id, voice_name, language, params, '{}' AS voices, \
+     metadata, priority, chunks_total, chunks_done, attempt, cancel_requested, error, result, created_at_ms, started_at_ms, finished_at_ms, \
+     traceparent, tracestate";
+
+/// Stores a generation, and what it is found by.
+pub async fn insert(tx: &mut Tx, generation: &Generation, search: &SearchText) -> Result<(), StorageError> {
     sqlx::query(
         "INSERT INTO generations (id, owner_id, kind, status, title, text, voice_id, voice_name, language, params, voices, metadata, \
          priority, chunks_total, chunks_done, attempt, cancel_requested, created_at_ms, traceparent, tracestate) \
@@ -127,6 +138,15 @@ pub async fn insert(tx: &mut Tx, generation: &Generation) -> Result<(), StorageE
     .bind(generation.tracestate.as_deref())
     .execute(tx.connection())
     .await?;
+    search::insert(tx, generation.id, search).await
+}
+
+/// Deletes a generation with its chunks, renders, jobs and places in montages; to be called under its lock. Its blobs are the caller's, after
+/// the commit. A worker that still holds one of the jobs finds its lease gone.
+pub async fn delete(tx: &mut Tx, id: Uuid) -> Result<(), StorageError> {
+    for sql in ["DELETE FROM jobs WHERE generation_id = $1", "DELETE FROM generations WHERE id = $1"] {
+        sqlx::query(sql).bind(id.to_string()).execute(tx.connection()).await?;
+    }
     Ok(())
 }
 
@@ -164,8 +184,10 @@ pub struct GenerationFilter {
     pub kind: Option<String>,
     pub status: Option<GenerationStatus>,
     pub voice_id: Option<String>,
-    /// Case-insensitive part of title or text.
-    pub contains: Option<String>,
+    /// All of them must occur; from [`search::words`].
+    pub words: Vec<String>,
+    /// Those in this montage.
+    pub montage_id: Option<Uuid>,
     pub from_ms: Option<i64>,
     pub to_ms: Option<i64>,
     /// Only open ones: not completed, failed or cancelled.
@@ -188,10 +210,18 @@ impl GenerationFilter {
         if let Some(voice_id) = &self.voice_id {
             query.push(" AND voice_id = ").push_bind(voice_id.clone());
         }
-        if let Some(part) = &self.contains {
-            let pattern = like_pattern(part);
-            query.push(" AND (LOWER(text) LIKE ").push_bind(pattern.clone());
-            query.push(" ESCAPE '\\' OR LOWER(COALESCE(title, '')) LIKE ").push_bind(pattern).push(" ESCAPE '\\')");
+        if let Some(montage_id) = self.montage_id {
+            query
+                .push(" AND id IN (SELECT generation_id FROM montage_items WHERE montage_id = ")
+                .push_bind(montage_id.to_string())
+                .push(")");
+        }
+        if !self.words.is_empty() {
+            query.push(" AND EXISTS (SELECT 1 FROM generation_search s WHERE s.generation_id = generations.id");
+            for word in &self.words {
+                query.push(" AND s.folded LIKE ").push_bind(search::pattern(word)).push(" ESCAPE '\\'");
+            }
+            query.push(")");
         }
         if let Some(from_ms) = self.from_ms {
             query.push(" AND created_at_ms >= ").push_bind(from_ms);
@@ -205,25 +235,46 @@ impl GenerationFilter {
     }
 }
 
-fn like_pattern(part: &str) -> String {
-    format!("%{}%", like_escaped(&part.to_lowercase()))
-}
-
-/// Text that LIKE takes as it is, with `\\` as the escape.
+/// Text that LIKE takes as it is, with `\` as the escape.
 pub(crate) fn like_escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
 
-/// Newest first; `before` is the id of the last row of the page before (ids are UUIDv7, so their order is the order of time).
+/// Newest first, without texts and voices; `before` is the id of the last row of the page before (ids are UUIDv7, so their order is the order
+/// of time).
 pub async fn list(pool: &AnyPool, filter: &GenerationFilter, before: Option<Uuid>, limit: u32) -> Result<Vec<Generation>, StorageError> {
     let mut query = Statement::new("SELECT ");
-    query.push(COLUMNS).push(" FROM generations");
+    query.push(COLUMNS_WITHOUT_TEXTS).push(" FROM generations");
     filter.push_where(&mut query);
     if let Some(before) = before {
         query.push(" AND id < ").push_bind(before.to_string());
     }
     query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
     query.build().fetch_all(pool).await?.iter().map(of_row).collect()
+}
+
+/// Those of a montage in its order, without texts and voices.
+pub async fn list_of_montage(pool: &AnyPool, montage_id: Uuid) -> Result<Vec<Generation>, StorageError> {
+    let mut query = Statement::new("SELECT ");
+    query
+        .push(COLUMNS_WITHOUT_TEXTS)
+        .push(" FROM generations JOIN montage_items i ON i.generation_id = generations.id WHERE i.montage_id = ");
+    query.push_bind(montage_id.to_string()).push(" ORDER BY i.place, id");
+    query.build().fetch_all(pool).await?.iter().map(of_row).collect()
+}
+
+/// Which of these are the owner's, as the transaction sees it.
+pub async fn of_owner(tx: &mut Tx, owner_id: &str, ids: &[Uuid]) -> Result<HashSet<Uuid>, StorageError> {
+    let mut known = HashSet::new();
+    for part in ids.chunks(IDS_MAX) {
+        let mut query = Statement::new("SELECT id FROM generations WHERE owner_id = ");
+        query.push_bind(owner_id.to_owned()).push(" AND id IN (").push_list(part.iter().map(Uuid::to_string)).push(")");
+        let found: Vec<String> = query.build_scalar().fetch_all(tx.connection()).await?;
+        for id in &found {
+            known.insert(parse_uuid(id)?);
+        }
+    }
+    Ok(known)
 }
 
 pub async fn count(pool: &AnyPool, filter: &GenerationFilter) -> Result<i64, StorageError> {

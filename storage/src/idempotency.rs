@@ -116,6 +116,19 @@ pub async fn store_answer(tx: &mut Tx, key: &IdempotencyKey, status: u16, answer
     Ok(())
 }
 
+/// Takes the answers of a generation's requests out of the table, since they hold its text; the keys stay used. To be called before its jobs
+/// are deleted.
+pub async fn forget_answers(tx: &mut Tx, generation_id: Uuid) -> Result<(), StorageError> {
+    sqlx::query(
+        "UPDATE idempotency SET status = NULL, answer = NULL \
+         WHERE job_id = $1 OR job_id IN (SELECT id FROM jobs WHERE generation_id = $1)",
+    )
+    .bind(generation_id.to_string())
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}
+
 /// Frees a key whose request failed without doing anything: it may be sent again.
 pub async fn release(tx: &mut Tx, key: &IdempotencyKey) -> Result<(), StorageError> {
     sqlx::query("DELETE FROM idempotency WHERE api_key_id = $1 AND idem_key = $2 AND job_id IS NULL AND status IS NULL")

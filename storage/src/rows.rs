@@ -11,9 +11,9 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row, SqlSafeStr};
 use tokio::sync::{mpsc, watch};
 
-use crate::StorageError;
 use crate::group_commit::{self, Command};
 use crate::signals::{CHANNEL, Changed, Signals};
+use crate::{StorageError, search};
 
 /// SQLite before this one can corrupt a database in WAL mode.
 const SQLITE_VERSION_MIN: [u32; 3] = [3, 51, 3];
@@ -96,7 +96,7 @@ impl Rows {
         if dialect == Dialect::Sqlite {
             check_sqlite_version(&writer).await?;
         }
-        migrator()?.run(&writer).await.map_err(|error| StorageError::Internal(format!("migrate: {error}")))?;
+        migrator(i64::MAX)?.run(&writer).await.map_err(|error| StorageError::Internal(format!("migrate: {error}")))?;
         if dialect == Dialect::Sqlite {
             // A commit that a killed process wrote but did not sync is read as committed from here on: it must be on the disk before anybody
             // is told of it.
@@ -106,6 +106,10 @@ impl Rows {
         let database_url = config.database_url.as_str().into();
         let stalled_transaction_ms = config.stalled_transaction_ms;
         let rows = Self { writer, readers, dialect, database_url, stalled_transaction_ms, signals: Signals::new(), commands: None };
+        let folded = search::backfill(&rows).await?;
+        if folded > 0 {
+            tracing::info!(generations = folded, "made older generations searchable");
+        }
         let (commands, waiting) = mpsc::channel(group_commit::QUEUE_MAX);
         tokio::spawn(group_commit::write_batches(rows.clone(), waiting));
         Ok(Self { commands: Some(commands), ..rows })
@@ -236,11 +240,14 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "main job", include_str!("../../migrations/0001_main_job.sql")),
     (2, "keys", include_str!("../../migrations/0002_keys.sql")),
     (3, "voices", include_str!("../../migrations/0003_voices.sql")),
+    (4, "history", include_str!("../../migrations/0004_history.sql")),
 ];
 
-fn migrator() -> Result<Migrator, StorageError> {
+/// All of them up to a version, as an older program would have them.
+pub(crate) fn migrator(up_to: i64) -> Result<Migrator, StorageError> {
     let migrations = MIGRATIONS
         .iter()
+        .filter(|(version, ..)| *version <= up_to)
         .map(|&(version, name, sql)| Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false))
         .collect();
     Ok(Migrator::with_migrations(migrations))

@@ -1,13 +1,12 @@
 //! Asking for speech: five kinds of request and one way to accept them, and merging by hand.
 
 use jobs::submission::MergeOrder;
-use jobs::view::{ChunkView, JobView};
+use jobs::view::JobView;
 use salvo::http::StatusCode;
 use salvo::oapi::{self, Components, EndpointOutRegister, Operation, ToSchema, endpoint};
 use salvo::{Depot, Request, Response, Writer, async_trait};
 use serde::Serialize;
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::generations::audio_of;
 use super::{not_found, parse_id};
@@ -21,9 +20,6 @@ use crate::waiting::{Asking, Waiting};
 use crate::wire::chunk::PlannedChunk;
 use crate::wire::job::Job;
 use crate::wire::speech::{ChunkedRequest, CloneRequest, IntoSubmission, MergeRequest, MultilangRequest, MultivoiceRequest, PresetRequest};
-
-/// Rows read at a time.
-const PAGE_ROWS: u32 = 1_000;
 
 /// A job with the pieces it was cut into.
 #[derive(Debug, Serialize, ToSchema)]
@@ -157,7 +153,7 @@ async fn speak_chunked(
     request: impl IntoSubmission,
 ) -> Result<SpeechAnswer<ChunkedJob>, Problem> {
     let view = submit_and_wait(app, caller, waiting, asking, request).await?;
-    let rows = all_chunks(app, caller, view.id).await?;
+    let rows = app.jobs.all_chunks(&caller.owner_id, view.id).await?.unwrap_or_default();
     let chunks: Vec<PlannedChunk> = rows.into_iter().map(PlannedChunk::of).collect();
     finish(app, caller, waiting, view, |job| Ok(ChunkedJob { job, chunks })).await
 }
@@ -179,12 +175,14 @@ async fn submit_and_wait(
     wait_for(app, caller, waiting, view).await
 }
 
-/// What the same request, under the same key, was accepted as before its process died.
+/// What the same request, under the same key, was accepted as before its process died. It is not accepted again after it was deleted: a
+/// request that comes late must not bring back what its sender has thrown away.
 async fn job_of_before(app: &App, caller: &Caller, asking: &Asking) -> Result<Option<JobView>, Problem> {
-    match asking.once.as_ref().and_then(|once| once.accepted) {
-        Some(job_id) => Ok(app.jobs.job(&caller.owner_id, job_id).await?),
-        None => Ok(None),
-    }
+    let Some(job_id) = asking.once.as_ref().and_then(|once| once.accepted) else {
+        return Ok(None);
+    };
+    let view = app.jobs.job(&caller.owner_id, job_id).await?;
+    view.map(Some).ok_or_else(|| Problem::new(Code::Gone, format!("job {job_id}, which this Idempotency-Key was used for, is deleted")))
 }
 
 /// The job as it is now, or as it is when the waiting is over. A stop of the server ends the waiting.
@@ -227,22 +225,6 @@ async fn audio_answer(app: &App, caller: &Caller, view: JobView) -> Result<FileA
     let generation = app.jobs.generation(&caller.owner_id, generation_id).await?;
     let generation = generation.ok_or_else(|| not_found(Code::GenerationNotFound, "generation"))?;
     audio_of(app, &generation).await?.ok_or_else(|| Problem::new(Code::AudioNotFound, "the generation was not to be merged"))
-}
-
-/// All takes of all chunks of a generation.
-pub(super) async fn all_chunks(app: &App, caller: &Caller, id: Uuid) -> Result<Vec<ChunkView>, Problem> {
-    let mut all: Vec<ChunkView> = Vec::new();
-    loop {
-        // A page may end between two takes of a chunk: the next one starts with that chunk again.
-        let first_index = all.last().map_or(0, |last| last.index);
-        let page = app.jobs.chunks(&caller.owner_id, id, first_index, PAGE_ROWS).await?.unwrap_or_default();
-        let full = page.len() == PAGE_ROWS as usize;
-        let known = all.last().map(|last| (last.index, last.take));
-        all.extend(page.into_iter().filter(|chunk| known.is_none_or(|known| (chunk.index, chunk.take) > known)));
-        if !full {
-            return Ok(all);
-        }
-    }
 }
 
 /// A merge's job with the fields of its result beside it.

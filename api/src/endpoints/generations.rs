@@ -1,5 +1,6 @@
 //! The history of what was spoken, and the files of each generation.
 
+use jobs::delete::DeleteOutcome;
 use jobs::view::JobView;
 use salvo::oapi::extract::PathParam;
 use salvo::oapi::{Components, EndpointOutRegister, Operation, endpoint};
@@ -7,12 +8,11 @@ use salvo::{Depot, Request, Response, Scribe, Writer, async_trait};
 use storage::blobs::RenderPart;
 use storage::generations::{Generation, GenerationFilter, GenerationStatus};
 use storage::renders::Render;
-use storage::{BlobKey, renders};
+use storage::{BlobKey, montages, renders, search};
 use uuid::Uuid;
 
-use super::generate::all_chunks;
 use super::{not_found, parse_id};
-use crate::answer::{Accepted, Reply};
+use crate::answer::{Accepted, NoContent, Reply};
 use crate::app::App;
 use crate::authenticate::Caller;
 use crate::file_answer::{self, FileAnswer};
@@ -20,11 +20,14 @@ use crate::file_name::content_disposition;
 use crate::problem::{Code, FieldProblem, Problem};
 use crate::query_string::Query;
 use crate::wire::chunk::Chunk;
-use crate::wire::generation::{DetailsQuery, FileQuery, GenerationDetails, GenerationQuery};
+use crate::wire::generation::{DeleteQuery, DetailsQuery, FileQuery, GenerationDetails, GenerationQuery};
 use crate::wire::job::{Job, audio_url};
 use crate::wire::list::{self, Page};
 use crate::wire::peaks::{Peaks, PeaksQuery};
 use crate::wire::time::parse_ms;
+
+const QUERY_CHARS_MAX: usize = 300;
+const QUERY_WORDS_MAX: usize = 16;
 
 /// List generation history
 #[endpoint(operation_id = "list_generations")]
@@ -35,21 +38,13 @@ pub async fn list_generations(app: App, caller: Caller, query: Query<GenerationQ
 /// One page of the caller's generations, newest first.
 pub(super) async fn page<T>(app: &App, caller: &Caller, query: GenerationQuery, item: fn(JobView) -> T) -> Result<Page<T>, Problem> {
     let limit = list::limit(query.limit)?;
-    let before = query.cursor.as_deref().map(|cursor| Uuid::parse_str(cursor).map_err(|_| wrong_cursor())).transpose()?;
-    // There are no montages yet, so nothing is in one.
-    if query.montage_id.is_some() {
-        return Ok(Page { items: Vec::new(), next_cursor: None, total: 0 });
-    }
+    let before = list::before(query.cursor.as_deref())?;
     let filter = filter_of(caller, query)?;
     let (mut views, total) = app.jobs.list(&filter, before, limit + 1).await?;
     let more = views.len() > limit as usize;
     views.truncate(limit as usize);
     let next_cursor = views.last().filter(|_| more).map(|last| last.id.to_string());
     Ok(Page { items: views.into_iter().map(item).collect(), next_cursor, total })
-}
-
-fn wrong_cursor() -> Problem {
-    Problem::invalid_field("cursor", "is not the next_cursor of a page")
 }
 
 fn filter_of(caller: &Caller, query: GenerationQuery) -> Result<GenerationFilter, Problem> {
@@ -67,14 +62,22 @@ fn filter_of(caller: &Caller, query: GenerationQuery) -> Result<GenerationFilter
         let names = GenerationStatus::ALL.map(GenerationStatus::as_str).join(", ");
         errors.push(FieldProblem::new("status", format!("must be one of {names}")));
     }
+    let asked = query.q.unwrap_or_default();
+    let words = search::words(&asked);
+    if asked.chars().count() > QUERY_CHARS_MAX || words.len() > QUERY_WORDS_MAX {
+        errors.push(FieldProblem::new("q", format!("must have at most {QUERY_CHARS_MAX} characters and {QUERY_WORDS_MAX} words")));
+    }
     if !errors.is_empty() {
         return Err(Problem::invalid(errors));
     }
+    // What is no id names no montage, and nothing is in it.
+    let montage_id = query.montage_id.map(|id| Uuid::parse_str(id.trim()).unwrap_or_default());
     Ok(GenerationFilter {
         kind: query.kind,
         status: status.flatten(),
         voice_id: query.voice_id,
-        contains: query.q.filter(|part| !part.is_empty()),
+        words,
+        montage_id,
         from_ms,
         to_ms,
         ..GenerationFilter::of_owner(&caller.owner_id)
@@ -94,7 +97,8 @@ pub async fn get_generation(
     let with_words = query.0.words.unwrap_or(false);
     let chunk = |view| Chunk { words: None, ..Chunk::of(view, generation.id) };
     let chunk_with_words = |view| Chunk::of(view, generation.id);
-    let rows = all_chunks(&app, &caller, generation.id).await?.into_iter();
+    let rows = app.jobs.all_chunks(&caller.owner_id, generation.id).await?.unwrap_or_default().into_iter();
+    let montages = montages::of_generation(app.storage.rows.read(), generation.id).await?;
     Ok(Reply(GenerationDetails {
         audio_url: view.has_audio.then(|| audio_url(generation.id)),
         job: Job::of(view),
@@ -102,8 +106,25 @@ pub async fn get_generation(
         text: generation.text,
         language: generation.language,
         chunks: if with_words { rows.map(chunk_with_words).collect() } else { rows.map(chunk).collect() },
-        montage_ids: Vec::new(),
+        montage_ids: montages.iter().map(Uuid::to_string).collect(),
     }))
+}
+
+/// Delete a generation
+///
+/// With its chunks, its files and its place in montages. One that is not finished is only deleted with `force=true`, which cancels it.
+#[endpoint(operation_id = "delete_generation")]
+pub async fn delete_generation(app: App, caller: Caller, id: PathParam<String>, query: Query<DeleteQuery>) -> Result<NoContent, Problem> {
+    let id = parse_id(&id, Code::GenerationNotFound, "generation")?;
+    match app.jobs.delete_generation(&caller.owner_id, id, query.0.force.unwrap_or(false)).await? {
+        DeleteOutcome::Deleted => Ok(NoContent),
+        DeleteOutcome::NotFound => Err(not_found(Code::GenerationNotFound, "generation")),
+        DeleteOutcome::StillOpen => {
+            let detail =
+                "something of the generation waits or runs: wait for its end, POST /api/generation/cancel, or delete it with ?force=true";
+            Err(Problem::new(Code::Conflict, detail))
+        }
+    }
 }
 
 async fn find(app: &App, caller: &Caller, id: &str) -> Result<Generation, Problem> {

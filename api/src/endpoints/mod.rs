@@ -10,6 +10,7 @@ pub mod generate;
 pub mod generations;
 pub mod health;
 pub mod jobs;
+pub mod montages;
 pub mod queue;
 pub mod system;
 pub mod text;
@@ -17,6 +18,7 @@ pub mod voices;
 pub mod websocket;
 pub mod ws_ticket;
 
+use ::jobs::montages::GENERATIONS_MAX;
 use ::jobs::room::{Full, FullReason};
 use ::jobs::submission::SubmitError;
 use uuid::Uuid;
@@ -43,6 +45,11 @@ impl From<SubmitError> for Problem {
             }
             SubmitError::VoiceNotFound(id) => {
                 Self::new(Code::VoiceNotFound, format!("there is no voice \"{id}\"; GET /api/voices lists them"))
+            }
+            SubmitError::MontageNotFound(_) => not_found(Code::MontageNotFound, "montage"),
+            SubmitError::MontageFull(_) => {
+                let detail = format!("the montage has {GENERATIONS_MAX} generations already: take some out, or leave montage_id away");
+                Self::new(Code::Conflict, detail)
             }
             SubmitError::TaskNotFound(_) => not_found(Code::TaskNotFound, "task"),
             SubmitError::ChunksIncomplete(indexes) => {

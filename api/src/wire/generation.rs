@@ -43,14 +43,17 @@ pub struct GenerationDetails {
 
 #[derive(Debug, Clone, Default, Deserialize, ToParameters)]
 pub struct GenerationQuery {
+    /// The one voice of the request.
     pub voice_id: Option<String>,
     /// Such as `generate.preset`.
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// `queued`, `running`, `merging`, `completed`, `failed`, `cancelled` or `interrupted`.
     pub status: Option<String>,
+    /// Those in this montage.
     pub montage_id: Option<String>,
-    /// Part of the title or the text, in any case.
+    /// Words that must all occur in title, text or voice name, in any case and with or without accents; at most 300 characters and 16 words.
+    #[salvo(parameter(max_length = 300))]
     pub q: Option<String>,
     /// Created at or after this time: RFC 3339.
     pub from: Option<String>,
@@ -67,6 +70,12 @@ pub struct GenerationQuery {
 pub struct DetailsQuery {
     /// `true`: with the times of the words of each chunk.
     pub words: Option<bool>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, ToParameters)]
+pub struct DeleteQuery {
+    /// `true`: also one that waits or runs; it is cancelled.
+    pub force: Option<bool>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize, ToParameters)]

@@ -4,6 +4,7 @@ use salvo::oapi::schema::{Array, Ref};
 use salvo::oapi::{Components, Object, RefOr, Schema, ToSchema};
 use serde::Serialize;
 use serde::ser::SerializeMap;
+use uuid::Uuid;
 
 use crate::problem::Problem;
 
@@ -17,6 +18,12 @@ pub fn limit(asked: Option<u32>) -> Result<u32, Problem> {
         Some(limit @ 1..=LIMIT_MAX) => Ok(limit),
         Some(_) => Err(Problem::invalid_field("limit", format!("must be between 1 and {LIMIT_MAX}"))),
     }
+}
+
+/// The id after which a page begins, where the cursor is one.
+pub fn before(cursor: Option<&str>) -> Result<Option<Uuid>, Problem> {
+    let wrong = |_| Problem::invalid_field("cursor", "is not the next_cursor of a page");
+    cursor.map(|cursor| Uuid::parse_str(cursor).map_err(wrong)).transpose()
 }
 
 /// What has a natural name in the plural.

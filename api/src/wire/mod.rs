@@ -6,6 +6,7 @@ pub mod chunk;
 pub mod generation;
 pub mod job;
 pub mod list;
+pub mod montage;
 pub mod peaks;
 pub mod queue;
 pub mod socket;

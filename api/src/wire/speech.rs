@@ -9,6 +9,7 @@ use jobs::submission::{ChunkInput, GenerationKind, GenerationOptions, MergeOptio
 use salvo::oapi::ToSchema;
 use serde::Deserialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::time;
 use crate::problem::{Code, FieldProblem, Problem};
@@ -113,6 +114,7 @@ macro_rules! speech_request {
             pub title: Option<String>,
             /// Any JSON, given back as it is.
             pub metadata: Option<Value>,
+            /// A montage that the generation becomes the last of.
             pub montage_id: Option<String>,
             /// -10 to 10.
             #[salvo(schema(minimum = -10, maximum = 10))]
@@ -291,6 +293,9 @@ struct Common {
 impl Common {
     fn into_submission(self, kind: GenerationKind, own: Own, trace: TraceContext) -> Result<Submission, Problem> {
         self.check(&own)?;
+        // What is no id names nothing.
+        let no_montage = |_| Problem::new(Code::MontageNotFound, "there is no montage with this id");
+        let montage_id = self.montage_id.as_deref().map(|id| Uuid::parse_str(id.trim()).map_err(no_montage)).transpose()?;
         let source = match own.chunks {
             Some(chunks) => Source::Chunks(chunks.into_iter().map(input_of).collect()),
             None => Source::Text(self.text.unwrap_or_default()),
@@ -324,6 +329,7 @@ impl Common {
             options,
             title: self.title.filter(|title| !title.trim().is_empty()),
             metadata: self.metadata,
+            montage_id,
             priority: self.priority.unwrap_or(0),
             not_before_ms: self.not_before.as_deref().and_then(time::parse_ms),
             idempotency: None,
@@ -356,10 +362,7 @@ impl Common {
         if !errors.is_empty() {
             return Err(Problem::invalid(errors));
         }
-        match &self.montage_id {
-            Some(id) => Err(Problem::new(Code::MontageNotFound, format!("there is no montage {id}"))),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 

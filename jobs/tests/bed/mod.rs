@@ -221,6 +221,7 @@ pub fn submission(texts: &[&str]) -> Submission {
         options: GenerationOptions { language: "en-US".into(), seed: Some(7), ..GenerationOptions::default() },
         title: None,
         metadata: None,
+        montage_id: None,
         priority: 0,
         not_before_ms: None,
         idempotency: None,
