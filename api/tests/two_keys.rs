@@ -8,6 +8,7 @@ mod bed;
 use std::time::Duration;
 
 use api::gate::{Access, BodyKind};
+use api::keys::Key;
 use api::openapi::document;
 use api::routes::{self, Route};
 use api::scopes::Scope;
@@ -71,11 +72,19 @@ struct Theirs {
 
 impl Theirs {
     async fn make(bed: &Bed) -> Self {
-        let mut made = bed.post("/api/generate/preset", &json!({"text": CANARY, "voice_id": "nora", "title": CANARY})).await;
-        let generation = json(&mut made).await["task_id"].as_str().unwrap().to_owned();
-        let mut made = bed.post("/api/montages", &json!({"name": CANARY, "generation_ids": [generation]})).await;
-        let montage = json(&mut made).await["id"].as_str().unwrap().to_owned();
-        Self { generation, montage, key: bed.owner() }
+        Self::make_with(bed, &bed.key).await
+    }
+
+    async fn make_with(bed: &Bed, key: &str) -> Self {
+        let post = async |path: &str, body: &Value| {
+            let mut made = bed.send(with_key(&Method::POST, path, key).json(body)).await;
+            json(&mut made).await
+        };
+        let made = post("/api/generate/preset", &json!({"text": CANARY, "voice_id": "nora", "title": CANARY})).await;
+        let generation = made["task_id"].as_str().unwrap().to_owned();
+        let made = post("/api/montages", &json!({"name": CANARY, "generation_ids": [generation]})).await;
+        let montage = made["id"].as_str().unwrap().to_owned();
+        Self { generation, montage, key: Key::parse(key).unwrap().id().to_owned() }
     }
 
     fn id(&self, thing: Thing) -> &str {
@@ -225,7 +234,7 @@ async fn every_body_with_an_id() {
             ids.iter().for_each(|key| drop(body.as_object_mut().unwrap().remove(key)));
             let path = if route.path.contains('{') {
                 // In the path something of the other's own.
-                let own = Theirs::make(&Bed { key: other.clone(), ..Bed::without_workers().await }).await;
+                let own = Theirs::make_with(&bed, &other).await;
                 with_id(route, own.id(thing_in(route.path)))
             } else {
                 route.path.to_owned()
@@ -325,7 +334,7 @@ async fn over_the_websocket() {
     // Something happens to theirs and then to one's own: only the latter is told.
     assert_eq!(theirs.state(&bed).await, before);
     let own = Uuid::now_v7();
-    let other_owner = api::keys::Key::parse(&other).unwrap().id().to_owned();
+    let other_owner = Key::parse(&other).unwrap().id().to_owned();
     for (owner, id) in [(bed.owner(), Uuid::parse_str(&theirs.generation).unwrap()), (other_owner, own)] {
         let mut tx = bed.app.storage.rows.begin().await.unwrap();
         let event = NewEvent { owner_id: &owner, generation_id: Some(id), kind: "job.started", data: json!({}) };
@@ -346,7 +355,7 @@ async fn over_the_event_stream() {
         let mut line = TcpStream::connect(address).await.unwrap();
         let head = format!("GET /api/events{query} HTTP/1.1\r\nhost: {address}\r\nx-api-key: {other}\r\nlast-event-id: 0\r\n\r\n");
         line.write_all(head.as_bytes()).await.unwrap();
-        let other_owner = api::keys::Key::parse(&other).unwrap().id().to_owned();
+        let other_owner = Key::parse(&other).unwrap().id().to_owned();
         let mut read = String::new();
         while !read.contains("hello") {
             read_more(&mut line, &mut read).await;
