@@ -191,7 +191,7 @@ fn example_of(route: &Route) -> Option<Value> {
         return Some(content["example"].clone());
     }
     let name = content["schema"]["$ref"].as_str()?.rsplit('/').next()?;
-    let example = &document["components"]["schemas"][name]["example"];
+    let example = &document["components"]["schemas"][name]["examples"][0];
     example.is_object().then(|| example.clone())
 }
 
