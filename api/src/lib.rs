@@ -32,6 +32,7 @@ pub mod keys;
 pub mod limits;
 pub mod logging;
 pub mod openapi;
+pub mod openapi_examples;
 pub mod peer;
 pub mod prefer;
 pub mod problem;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::gate::{Access, BodyKind};
 use crate::limits::{LIGHT_FACTOR, Weight};
+use crate::openapi_examples;
 use crate::problem::{Code, ProblemBody};
 use crate::routes::Route;
 use crate::scopes::Scope;
@@ -42,6 +43,7 @@ pub fn document(table: &[Route]) -> Value {
             complete(operation, route);
         }
     }
+    openapi_examples::complete(&mut document);
     document
 }
 

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use api::gate::{Access, BodyKind};
 use api::openapi::document;
 use api::routes::{Route, table};
+use salvo::http::Method;
 use serde_json::{Map, Value};
 
 fn operation<'a>(document: &'a Value, route: &Route) -> &'a Map<String, Value> {
@@ -30,7 +31,7 @@ fn every_route_is_documented_with_its_key_and_its_problems() {
         let public = route.gate.access == Access::Public;
         assert_eq!(operation["security"].as_array().unwrap().is_empty(), public, "{}", route.path);
         let responses = operation["responses"].as_object().unwrap();
-        let mut wanted = vec!["500"];
+        let mut wanted = vec!["500", "503"];
         if !public {
             wanted.extend(["401", "403", "429"]);
         }
@@ -41,6 +42,9 @@ fn every_route_is_documented_with_its_key_and_its_problems() {
         if route.path.contains('{') {
             wanted.push("404");
         }
+        if route.method == Method::POST {
+            wanted.push("409");
+        }
         for status in wanted {
             assert!(responses[status]["content"]["application/problem+json"].is_object(), "{} lacks {status}", route.path);
         }
@@ -50,6 +54,29 @@ fn every_route_is_documented_with_its_key_and_its_problems() {
             assert!(parameters.iter().any(|parameter| parameter["in"] == "path" && parameter["name"] == name), "{}: {name}", route.path);
         }
     }
+}
+
+#[test]
+fn every_body_and_every_answer_shows_an_example() {
+    let table = table();
+    let document = document(&table);
+    let (mut bodies, mut answers) = (0, 0);
+    for route in &table {
+        let operation = operation(&document, route);
+        if let Some(body) = operation.get("requestBody").and_then(|body| body.pointer("/content/application~1json")) {
+            assert!(body["example"].is_object(), "{} {}: {body}", route.method, route.path);
+            bodies += 1;
+        }
+        for (status, response) in operation["responses"].as_object().unwrap().iter().filter(|(status, _)| status.starts_with('2')) {
+            if let Some(answer) = response.pointer("/content/application~1json") {
+                assert!(answer["example"].is_object(), "{} {} {status}: {answer}", route.method, route.path);
+                answers += 1;
+            }
+        }
+    }
+    assert!(bodies >= 12 && answers >= 25, "{bodies} {answers}");
+    let generations = &document["paths"]["/api/generations"]["get"]["responses"]["200"]["content"]["application/json"]["example"];
+    assert_eq!(generations["items"][0]["links"]["self"], "/api/jobs/0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90");
 }
 
 #[test]

@@ -41,6 +41,7 @@ impl QueueStatus {
 
 /// `{}` for everything the caller has running, or one task.
 #[derive(Debug, Clone, Default, serde::Deserialize, ToSchema)]
+#[salvo(schema(example = json!({"task_id": "0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90"})))]
 pub struct CancelRequest {
     #[serde(alias = "generation_id", alias = "job_id")]
     pub task_id: Option<String>,

@@ -252,6 +252,7 @@ pub struct NewCategory {
 /// Which category is meant; one of the two.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, ToSchema, ToParameters)]
 #[serde(default)]
+#[salvo(schema(example = json!({"name": "Narrators"})))]
 pub struct CategoryChoice {
     pub id: Option<String>,
     pub name: Option<String>,
@@ -266,6 +267,7 @@ pub struct Favorites {
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(default)]
+#[salvo(schema(example = json!({"favorite": true})))]
 pub struct FavoriteChange {
     /// Left out: the other of what it is.
     pub favorite: Option<bool>,
