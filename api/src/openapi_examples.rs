@@ -73,7 +73,9 @@ fn example(schema: &Value, schemas: &Value, name: &str, depth: u32) -> Value {
         "integer" => schema.get("minimum").cloned().unwrap_or_else(|| json!(1)),
         "number" => schema.get("minimum").cloned().unwrap_or_else(|| json!(0.5)),
         "boolean" => json!(true),
-        _ => Value::Null,
+        "null" => Value::Null,
+        // Whatever one likes.
+        _ => json!({}),
     }
 }
 
