@@ -4,8 +4,11 @@
 //! This crate may not know rows, blobs, HTTP or jobs. It is the only place that may name candle.
 
 pub mod builtin;
+pub mod clone;
+pub mod design;
 pub mod handle;
 #[cfg(debug_assertions)]
 pub mod scripted;
 pub mod speech;
 pub mod text;
+pub mod world;

@@ -35,6 +35,9 @@ pub struct SynthesisRequest {
 pub enum VoiceProfile {
     /// A parameter set of the built-in engine.
     Builtin(crate::builtin::BuiltinVoice),
+    /// Speech of the built-in engine, converted to the voice of some recordings.
+    #[serde(rename = "builtin-clone")]
+    Converted(Box<crate::clone::CloneProfile>),
 }
 
 /// Samples and the times of the words in them.

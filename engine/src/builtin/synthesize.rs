@@ -17,6 +17,7 @@ use super::sayable::{Part, Sayable, parts};
 use super::stretch::stretch;
 use super::voice::BuiltinVoice;
 use super::words::{SpokenWord, spoken_words};
+use crate::clone::{CloneProfile, convert};
 use crate::speech::{
     Availability, Capabilities, EngineError, SAMPLE_RATE_HZ, Speech, SpeechEngine, SynthesisRequest, VoiceProfile, WordTiming,
 };
@@ -161,7 +162,10 @@ impl BuiltinEngine {
             samples.extend(block.iter().map(|&sample| f32::from(sample) * gain));
         }
         let samples = stretch(samples, rate_hz, longer, wanted).ok_or(EngineError::Stopped)?;
-        let samples = self.resample(&samples, rate_hz, wanted)?;
+        let mut samples = self.resample(&samples, rate_hz, wanted)?;
+        if let Some((profile, pitch_semitones)) = task.clone {
+            samples = convert(profile, &samples, pitch_semitones, wanted).ok_or(EngineError::Stopped)?;
+        }
         Ok(Said { text: say, samples, words, rate_hz, longer })
     }
 
@@ -219,6 +223,8 @@ impl Said {
 struct Task<'a> {
     voice_file: &'a str,
     variant: String,
+    /// With the semitones above its own pitch.
+    clone: Option<(&'a CloneProfile, f32)>,
     manner: Manner,
     japanese: bool,
 }
@@ -274,17 +280,21 @@ impl SpeechEngine for BuiltinEngine {
     }
 
     fn synthesize(&mut self, request: &SynthesisRequest, on_step: OnStep<'_>) -> Result<Speech, EngineError> {
-        // Other engines have voices of their own.
-        #[allow(irrefutable_let_patterns, reason = "the built-in voice is the only one so far")]
-        let VoiceProfile::Builtin(voice) = &request.voice else {
-            return Err(EngineError::Refused("the voice is not one of the built-in engine".to_owned()));
+        let (voice, clone) = match &request.voice {
+            VoiceProfile::Builtin(voice) => (voice, None),
+            VoiceProfile::Converted(clone) => {
+                clone.check().map_err(EngineError::Refused)?;
+                (&clone.base, Some(clone.as_ref()))
+            }
         };
         check(request, voice, self.installation.config().max_text_chars.min(MAX_TEXT_CHARS)).map_err(EngineError::Refused)?;
         let found = self.installation.found()?;
         let voice_file = found.languages.voice_file(&request.language).map_err(EngineError::Refused)?;
         let task = Task {
             voice_file,
-            variant: voice.variant(request.pitch_semitones),
+            // A clone's pitch is set when it is converted; its base voice always speaks alike.
+            variant: voice.variant(if clone.is_some() { 0.0 } else { request.pitch_semitones }),
+            clone: clone.map(|profile| (profile, request.pitch_semitones)),
             manner: Manner::of(voice, request.speed),
             japanese: voice_file.ends_with("/ja"),
         };

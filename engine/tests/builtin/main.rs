@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::disallowed_methods, reason = "the environment says whether a test may be skipped")]
 
+mod cloning;
 mod failing;
 mod installed;
 mod languages;
+mod models;
 mod presets;
 mod repeating;
 mod speaking;
