@@ -91,6 +91,7 @@ pub fn speakable(profiles: &Value) -> Option<VoiceProfile> {
 fn check(profile: &VoiceProfile) -> Result<(), String> {
     match profile {
         VoiceProfile::Builtin(voice) => voice.check(),
+        VoiceProfile::Converted(clone) => clone.check(),
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn mecab_installed(test: &str) -> bool {
     installed
 }
 
-fn skip(test: &str, why: &str) {
+pub(crate) fn skip(test: &str, why: &str) {
     assert!(std::env::var_os("CLONYVOICE_TESTS_REQUIRE_TOOLS").is_none_or(|value| value != "1"), "{test}: {why}");
     eprintln!("SKIPPED {test}: {why}");
 }

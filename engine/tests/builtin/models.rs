@@ -1,4 +1,4 @@
-//! Speakers to be cloned: other synthesisers on this machine, made from recordings of people (flite, festival), and stock variants of
+//! Speakers to be cloned: other synthesisers on this machine, made from recordings of people (flite), and stock variants of
 //! eSpeak NG that are no preset. What is not installed is left out.
 
 use std::path::Path;
@@ -12,7 +12,6 @@ use engine::speech::SAMPLE_RATE_HZ;
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Synthesiser {
     Flite(&'static str),
-    Festival(&'static str),
     Espeak(&'static str),
 }
 
@@ -22,13 +21,11 @@ pub(crate) struct Model {
     synthesiser: Synthesiser,
 }
 
-pub(crate) const MODELS: [Model; 8] = [
+pub(crate) const MODELS: [Model; 6] = [
     Model { name: "slt", synthesiser: Synthesiser::Flite("slt") },
     Model { name: "rms", synthesiser: Synthesiser::Flite("rms") },
     Model { name: "awb", synthesiser: Synthesiser::Flite("awb") },
     Model { name: "kal", synthesiser: Synthesiser::Flite("kal16") },
-    Model { name: "ked", synthesiser: Synthesiser::Festival("voice_ked_diphone") },
-    Model { name: "slt-hts", synthesiser: Synthesiser::Festival("voice_cmu_us_slt_arctic_hts") },
     Model { name: "f4", synthesiser: Synthesiser::Espeak("en-gb+f4") },
     Model { name: "m7", synthesiser: Synthesiser::Espeak("en-us+m7") },
 ];
@@ -41,13 +38,6 @@ impl Model {
             Synthesiser::Flite(voice) => {
                 let mut command = Command::new("flite");
                 command.args(["-voice", voice, "-t", text, "-o"]).arg(&wav);
-                command
-            }
-            Synthesiser::Festival(voice) => {
-                let file = folder.join("model.txt");
-                std::fs::write(&file, text).unwrap();
-                let mut command = Command::new("text2wave");
-                command.args(["-eval", &format!("({voice})"), "-o"]).arg(&wav).arg(file);
                 command
             }
             Synthesiser::Espeak(voice) => {
