@@ -27,6 +27,8 @@ const PARSE_INLINE_BYTES_MAX: usize = 256 * 1024;
 pub struct BodyLimit {
     pub bytes_max: u64,
     pub idle_ms: u64,
+    /// Until all of it must be there.
+    pub total_ms: u64,
 }
 
 /// A JSON body.
@@ -105,10 +107,19 @@ impl<T: ToSchema> EndpointArgRegister for OptionalJsonRequest<T> {
 /// The whole body, at most the route's limit.
 pub async fn read(req: &mut Request) -> Result<Bytes, Problem> {
     let limit = *req.extensions().get::<BodyLimit>().ok_or_else(|| Problem::internal("a route without a body limit reads a body"))?;
-    let too_large = || Problem::new(Code::PayloadTooLarge, format!("the body may have at most {} bytes", limit.bytes_max));
     if declared_bytes(req).is_some_and(|declared| declared > limit.bytes_max) {
-        return Err(too_large());
+        return Err(too_large(&limit));
     }
+    let all = tokio::time::timeout(Duration::from_millis(limit.total_ms), read_pieces(req, limit));
+    let late = |_| Problem::new(Code::RequestTimeout, format!("the body was not complete after {} ms", limit.total_ms));
+    all.await.map_err(late)?
+}
+
+fn too_large(limit: &BodyLimit) -> Problem {
+    Problem::new(Code::PayloadTooLarge, format!("the body may have at most {} bytes", limit.bytes_max))
+}
+
+async fn read_pieces(req: &mut Request, limit: BodyLimit) -> Result<Bytes, Problem> {
     let mut body = req.take_body();
     let mut bytes = BytesMut::new();
     loop {
@@ -125,7 +136,7 @@ pub async fn read(req: &mut Request) -> Result<Bytes, Problem> {
         if (bytes.len() + data.len()) as u64 > limit.bytes_max {
             // What is left is for the drain.
             req.replace_body(body);
-            return Err(too_large());
+            return Err(too_large(&limit));
         }
         bytes.extend_from_slice(&data);
     }

@@ -27,6 +27,13 @@ pub struct Config {
     /// Origins beside this server's own that a browser page may call from, such as `https://app.example`.
     #[serde(deserialize_with = "list")]
     pub allowed_origins: Vec<String>,
+    /// Origins whose pages may call from a browser and read the answers (CORS), such as `https://app.example`; they count as allowed ones.
+    #[serde(deserialize_with = "list")]
+    pub cors_origins: Vec<String>,
+    /// A certificate in PEM, with those that signed it behind it: then the server speaks HTTPS. Read at the start.
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key in PEM.
+    pub tls_key: Option<PathBuf>,
     /// Chunks spoken at the same time; 0 for one less than there are cores, at least one.
     pub speech_workers: u32,
     /// How long a worker may be silent before its work is given to another; 30,000 or more.
@@ -49,6 +56,12 @@ pub struct Config {
     pub temporary_bytes_max: u64,
     /// A body may pause for so long between two pieces.
     pub body_idle_ms: u64,
+    /// A JSON body must be there after so long, however steadily it comes.
+    pub body_total_ms: u64,
+    /// The head of a request must be there after so long, and a TLS handshake; an idle connection is kept as long.
+    pub header_read_ms: u64,
+    /// All headers of a request together.
+    pub header_bytes_max: u32,
     pub connections_max: u32,
     /// WebSocket and event-stream connections together.
     pub subscribers_max: u32,
@@ -113,6 +126,9 @@ impl Config {
             role: Role::All,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            cors_origins: Vec::new(),
+            tls_cert: None,
+            tls_key: None,
             speech_workers: 0,
             lease_ms: 30_000,
             heartbeat_ms: 5_000,
@@ -126,6 +142,9 @@ impl Config {
             temporary_bytes_per_owner_max: 512 * 1024 * 1024,
             temporary_bytes_max: 2 * 1024 * 1024 * 1024,
             body_idle_ms: 30_000,
+            body_total_ms: 300_000,
+            header_read_ms: 30_000,
+            header_bytes_max: 32 * 1024,
             connections_max: 4_096,
             subscribers_max: 2_048,
             subscriber_send_ms: 10_000,
@@ -261,16 +280,31 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
     within("temporary_bytes_per_owner_max", config.temporary_bytes_per_owner_max, config.upload_bytes_max, 1 << 50)?;
     within("temporary_bytes_max", config.temporary_bytes_max, config.temporary_bytes_per_owner_max, 1 << 50)?;
     within("body_idle_ms", config.body_idle_ms, 100, 3_600_000)?;
+    within("body_total_ms", config.body_total_ms, config.body_idle_ms, 86_400_000)?;
+    within("header_read_ms", config.header_read_ms, 100, 600_000)?;
+    within("header_bytes_max", config.header_bytes_max.into(), 8_192, 1 << 20)?;
     within("connections_max", config.connections_max.into(), 1, 1_000_000)?;
     within("subscribers_max", config.subscribers_max.into(), 1, 1_000_000)?;
     within("subscriber_send_ms", config.subscriber_send_ms, 100, 600_000)?;
     within("limits_write_ms", config.limits_write_ms, 100, 60_000)?;
     within("failures_per_minute_max", config.failures_per_minute_max.into(), 1, 1_000_000)?;
     within("failures_loopback_per_minute_max", config.failures_loopback_per_minute_max.into(), 1, 1_000_000)?;
-    if let Some(origin) = config.allowed_origins.iter().find(|origin| !origin.contains("://")) {
-        return Err(("allowed_origins", format!("\"{origin}\" has no scheme, such as https://")));
+    for (key, origins) in [("allowed_origins", &config.allowed_origins), ("cors_origins", &config.cors_origins)] {
+        if let Some(origin) = origins.iter().find(|origin| !is_origin(origin)) {
+            return Err((key, format!("\"{origin}\" is no origin such as https://app.example: scheme, host, perhaps a port, and no path")));
+        }
+    }
+    if config.tls_cert.is_some() != config.tls_key.is_some() {
+        let (set, missing) = if config.tls_cert.is_some() { ("tls_cert", "tls_key") } else { ("tls_key", "tls_cert") };
+        return Err((set, format!("is of no use without {missing}")));
     }
     Ok(())
+}
+
+/// `*` is none: whoever may call is named.
+fn is_origin(text: &str) -> bool {
+    let host = text.split_once("://").filter(|(scheme, _)| !scheme.is_empty()).map(|(_, host)| host.trim_end_matches('/'));
+    host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', '?', '#', '@', ' ']))
 }
 
 /// A list, or one text with commas, as a variable has it.

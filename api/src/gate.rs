@@ -84,7 +84,7 @@ impl Gate {
             BodyKind::Json => app.config.json_body_bytes_max,
             BodyKind::Multipart => app.config.upload_bytes_max,
         };
-        req.extensions_mut().insert(BodyLimit { bytes_max, idle_ms: app.config.body_idle_ms });
+        req.extensions_mut().insert(BodyLimit { bytes_max, idle_ms: app.config.body_idle_ms, total_ms: app.config.body_total_ms });
         if self.access == Access::Public {
             return Ok(());
         }

@@ -18,8 +18,9 @@ pub struct HostPolicy {
 
 impl HostPolicy {
     pub fn new(config: &Config) -> Self {
-        let lower = |list: &[String]| list.iter().map(|entry| entry.trim_end_matches('/').to_ascii_lowercase()).collect();
-        Self { listen: config.listen, hosts: lower(&config.allowed_hosts), origins: lower(&config.allowed_origins) }
+        let hosts = config.allowed_hosts.iter().map(|host| plain_origin(host)).collect();
+        let origins = config.allowed_origins.iter().chain(&config.cors_origins).map(|origin| plain_origin(origin)).collect();
+        Self { listen: config.listen, hosts, origins }
     }
 
     /// `authority` is a name or an address, with or without a port.
@@ -38,10 +39,15 @@ impl HostPolicy {
 
     /// Pages of this very server (same name and port as the `Host` that was checked) and those that were configured.
     pub fn allows_origin(&self, origin: &str, authority: &str) -> bool {
-        let origin = origin.trim_end_matches('/').to_ascii_lowercase();
+        let origin = plain_origin(origin);
         let own = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
         own.is_some_and(|own| own == authority.to_ascii_lowercase()) || self.origins.contains(&origin)
     }
+}
+
+/// As origins are compared.
+pub fn plain_origin(text: &str) -> String {
+    text.trim_end_matches('/').to_ascii_lowercase()
 }
 
 fn host_of(authority: &str) -> &str {

@@ -10,6 +10,7 @@ use salvo::{Handler, Router, Service};
 
 use crate::app::App;
 use crate::body::DrainBody;
+use crate::cors::Cors;
 use crate::endpoints::{
     api_keys, categories, chunk_audio, docs, events, favorites, generate, generations, health, jobs, montages, queue, system, text, voices,
     websocket, ws_ticket,
@@ -195,6 +196,7 @@ pub fn table() -> Vec<Route> {
 pub fn service(app: App) -> Service {
     let table = table();
     let hosts = HostPolicy::new(&app.config);
+    let cors = Cors::new(&app.config);
     let mut router = Router::new().hoop(affix_state::inject(app).inject(docs::Document::default()));
     for route in table {
         // What can be got can be asked for its headers alone.
@@ -211,5 +213,6 @@ pub fn service(app: App) -> Service {
         .hoop(DrainBody)
         .hoop(CatchPanic::new())
         .hoop(hosts)
+        .hoop(cors)
         .catcher(Catcher::default().hoop(ProblemCatcher))
 }

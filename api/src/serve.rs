@@ -16,10 +16,7 @@ use jobs::plan::PlanLimits;
 use jobs::room::RoomConfig;
 use jobs::worker::{Worker, WorkerConfig};
 use jobs::{Jobs, JobsConfig};
-use salvo::Server;
-use salvo::conn::tcp::TcpAcceptor;
-use salvo::conn::{Listener, TcpListener};
-use salvo::fuse::FuseConfig;
+use salvo::conn::Acceptor;
 use storage::data_folder::{DataFolder, Instance};
 use storage::rows::RowsConfig;
 use storage::{Blobs, Rows, Storage, StorageError, api_keys};
@@ -29,10 +26,9 @@ use crate::app::App;
 use crate::config::{Config, Role};
 use crate::create_key::{self, KeyCommandError, NewKey};
 use crate::keys::Key;
+use crate::listen::{self, Door, ListenError};
 use crate::{isolated_job, keep_limits, routes, speech};
 
-/// A reader that takes nothing for so long is given up.
-const WRITE_STALL_S: u64 = 300;
 /// How long open sockets may take to say goodbye.
 const SOCKETS_CLOSE_S: u64 = 5;
 const ENGINE_STOP_S: u64 = 5;
@@ -48,8 +44,8 @@ pub enum ServeError {
     Damaged(String),
     #[error("speech engine: {0}")]
     Engine(#[from] EngineError),
-    #[error("listen on {address}: {reason}")]
-    Listen { address: String, reason: String },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     #[error("first key: {0}")]
     Key(#[from] KeyCommandError),
     #[error("{0}")]
@@ -66,7 +62,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let engine = start_engine(&config, &folder).await?;
     let jobs = Jobs::new(storage.clone(), engine.clone(), clock.clone(), jobs_config(&config));
-    let acceptor = listen(&config).await?;
+    let door = listen::open(&config).await?;
     let worker = match config.role {
         Role::All => {
             let work = worker_config(&config, &instance)?;
@@ -79,7 +75,10 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     first_key(&config, &storage.rows, clock.as_ref()).await?;
     let app = App::new(config, storage, jobs, clock, &instance.node_id);
     keep_limits::restore(&app.storage.rows, &app.limits, app.limits_us()).await?;
-    let ended = run(app, acceptor, worker, engine, instance).await;
+    let ended = match door {
+        Door::Plain(acceptor) => run(app, acceptor, worker, engine, instance).await,
+        Door::Tls(acceptor) => run(app, acceptor, worker, engine, instance).await,
+    };
     watcher.abort();
     ended
 }
@@ -120,9 +119,14 @@ fn arm_fail_point(config: &Config) {
 #[cfg(not(debug_assertions))]
 fn arm_fail_point(_config: &Config) {}
 
-async fn run(app: App, acceptor: TcpAcceptor, worker: Option<Worker>, engine: EngineHandle, instance: Instance) -> Result<(), ServeError> {
-    let fuse = FuseConfig::default().with_write_stall_timeout(Duration::from_secs(WRITE_STALL_S));
-    let server = Server::new(acceptor).fuse_config(fuse).max_connections(app.config.connections_max as usize);
+async fn run<A: Acceptor + 'static>(
+    app: App,
+    acceptor: A,
+    worker: Option<Worker>,
+    engine: EngineHandle,
+    instance: Instance,
+) -> Result<(), ServeError> {
+    let server = listen::server(acceptor, &app.config);
     let handle = server.handle();
     let serving = tokio::spawn(server.try_serve(routes::service(app.clone())));
     let keeping = tokio::spawn(keep_limits::run(app.clone()));
@@ -205,11 +209,6 @@ fn worker_config(config: &Config, instance: &Instance) -> Result<WorkerConfig, S
     })
 }
 
-async fn listen(config: &Config) -> Result<TcpAcceptor, ServeError> {
-    let failed = |reason: String| ServeError::Listen { address: config.listen.to_string(), reason };
-    TcpListener::new(config.listen).try_bind().await.map_err(|error| failed(error.to_string()))
-}
-
 /// Where nobody has ever had a key, makes one and shows it, if there is somebody to see it. It never goes to the log.
 async fn first_key(config: &Config, rows: &Rows, clock: &dyn Clock) -> Result<(), ServeError> {
     if api_keys::count(rows.read()).await? > 0 {
@@ -222,18 +221,24 @@ async fn first_key(config: &Config, rows: &Rows, clock: &dyn Clock) -> Result<()
     }
     let key = create_key::create(rows, &NewKey { name: "first".into(), ..NewKey::default() }, clock).await?;
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{}", welcome(&key, &config.listen.to_string(), &config.data_dir))?;
+    writeln!(stdout, "{}", welcome(&key, &address(config), &config.data_dir))?;
     stdout.flush()?;
     Ok(())
+}
+
+/// How a person on this machine reaches the server.
+fn address(config: &Config) -> String {
+    let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
+    format!("{scheme}://{}", config.listen)
 }
 
 fn welcome(key: &Key, address: &str, data_dir: &Path) -> String {
     let voice = jobs::voices::all().into_iter().next().map_or_else(String::new, |voice| voice.id);
     format!(
         "\nThis is the first start. Your API key, shown this once:\n\n  {key}\n\nHear it speak:\n\n  \
-         curl http://{address}/api/generate/preset -H 'X-API-Key: {key}' -H 'Accept: audio/wav' \\\n    \
+         curl {address}/api/generate/preset -H 'X-API-Key: {key}' -H 'Accept: audio/wav' \\\n    \
          --json '{{\"text\": \"Hello. I am the voice of this machine.\", \"voice_id\": \"{voice}\"}}' -o hello.wav\n\n\
-         More keys: clonyvoice keys create --name NAME --data-dir {data_dir}\nEverything else: http://{address}/docs\n",
+         More keys: clonyvoice keys create --name NAME --data-dir {data_dir}\nEverything else: {address}/docs\n",
         key = key.reveal(),
         data_dir = data_dir.display(),
     )

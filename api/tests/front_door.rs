@@ -7,7 +7,7 @@ mod bed;
 use api::gate::{Access, BodyKind};
 use api::routes::{self, Route};
 use api::scopes::Scope;
-use bed::{Bed, header, json, problem, request, status};
+use bed::{BASE, Bed, header, json, problem, request, status};
 use salvo::http::Method;
 use serde_json::{Value, json};
 
@@ -61,6 +61,10 @@ async fn the_matrix_of_routes_and_callers() {
     for scope in Scope::ALL {
         single.push((scope, bed.new_key(&[scope]).await));
     }
+    let mut others = Vec::new();
+    for missing in Scope::ALL {
+        others.push((missing, bed.new_key(&Scope::ALL.into_iter().filter(|scope| *scope != missing).collect::<Vec<_>>()).await));
+    }
     for route in routes::table().iter().filter(|route| route.gate.access != Access::Public) {
         let path = example_path(route);
         let ask = async |key: Option<&str>| {
@@ -87,6 +91,11 @@ async fn the_matrix_of_routes_and_callers() {
             } else {
                 problem(response, 403, "insufficient_scope").await;
             }
+        }
+        // All but the right one.
+        if let [needed] = scopes[..] {
+            let (_, key) = others.iter().find(|(missing, _)| *missing == needed).unwrap();
+            problem(ask(Some(key)).await, 403, "insufficient_scope").await;
         }
     }
 }
@@ -252,4 +261,55 @@ async fn a_full_queue_is_told_before_the_body_is_read() {
     assert_eq!(json(&mut again).await["id"], first["id"]);
     // Nor is what leaves nothing behind.
     assert_eq!(status(&bed.post("/api/text/split", &json!({"text": "One. Two."})).await), 200);
+}
+
+#[tokio::test]
+async fn pages_that_were_allowed_may_call_and_read() {
+    let bed = Bed::with(|config| config.cors_origins = vec!["https://App.example/".into()], false).await;
+    let ask = async |method: Method, origin: &str, key: bool| {
+        let asked =
+            request(method, "/api/voices").add_header("origin", origin, true).add_header("access-control-request-method", "GET", true);
+        bed.send(if key { asked.add_header("x-api-key", &bed.key, true) } else { asked }).await
+    };
+    let preflight = ask(Method::OPTIONS, "https://app.example", false).await;
+    assert_eq!((status(&preflight), header(&preflight, "access-control-allow-origin")), (204, Some("https://app.example")));
+    assert!(header(&preflight, "access-control-allow-headers").unwrap().contains("X-API-Key"));
+    assert!(header(&preflight, "access-control-allow-methods").unwrap().contains("DELETE"));
+    assert_eq!(header(&preflight, "access-control-allow-credentials"), None);
+    // Answers can be read, refusals too.
+    for (key, expected) in [(true, 200), (false, 401)] {
+        let answer = ask(Method::GET, "https://app.example", key).await;
+        assert_eq!((status(&answer), header(&answer, "access-control-allow-origin")), (expected, Some("https://app.example")));
+        assert!(header(&answer, "access-control-expose-headers").unwrap().contains("RateLimit"));
+        assert_eq!(header(&answer, "vary"), Some("Origin"));
+    }
+    for origin in ["https://evil.example", "http://app.example", "https://app.example:444", "https://app.example.evil.example", "null"] {
+        for method in [Method::OPTIONS, Method::GET] {
+            let refused = ask(method, origin, true).await;
+            assert_eq!(header(&refused, "access-control-allow-origin"), None);
+            problem(refused, 403, "origin_not_allowed").await;
+        }
+    }
+    let plain = request(Method::OPTIONS, "/api/voices").add_header("x-api-key", &bed.key, true);
+    problem(bed.send(plain).await, 405, "method_not_allowed").await;
+    let off = Bed::without_workers().await;
+    let asked =
+        request(Method::OPTIONS, "/api/voices").add_header("origin", BASE, true).add_header("access-control-request-method", "GET", true);
+    let own = off.send(asked).await;
+    assert_eq!((status(&own), header(&own, "access-control-allow-origin")), (405, None));
+}
+
+/// On every route: it is refused before a key is looked at, on the upgrade too.
+#[tokio::test]
+async fn every_route_refuses_strange_hosts_and_origins() {
+    let bed = Bed::without_workers().await;
+    for route in routes::table() {
+        let ask = |name: &'static str, value: &'static str| {
+            let asked = request(route.method.clone(), &example_path(&route)).add_header("x-api-key", &bed.key, true);
+            let upgrade = asked.add_header("connection", "upgrade", true).add_header("upgrade", "websocket", true);
+            bed.send(upgrade.add_header(name, value, true))
+        };
+        problem(ask("host", "evil.example").await, 403, "host_not_allowed").await;
+        problem(ask("origin", "http://evil.example").await, 403, "origin_not_allowed").await;
+    }
 }

@@ -238,6 +238,11 @@ impl TestServer {
         }
     }
 
+    /// All that the server and its helpers wrote, on both outputs.
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
     fn log_path(&self) -> PathBuf {
         self.folder.path().join("server.log")
     }

@@ -143,6 +143,7 @@ pub(crate) fn request(method: Method, path: &str) -> RequestBuilder {
         Method::DELETE => TestClient::delete(url),
         Method::HEAD => TestClient::head(url),
         Method::PATCH => TestClient::patch(url),
+        Method::OPTIONS => TestClient::options(url),
         other => panic!("{other}"),
     }
 }
