@@ -1,5 +1,5 @@
 # Seven verbs. Each works alone on a fresh checkout; CI calls the same ones.
-.PHONY: demo run test crash-test mutants check bench bench-queue clean
+.PHONY: demo run test crash-test contract-test mutants check bench bench-queue clean
 
 # A long text spoken, chunk by chunk, into demo.wav. KILL=40 kills the server with kill -9 after 40 chunks and starts it again.
 demo:
@@ -23,6 +23,11 @@ crash-test:
 # One guard at a time is taken out (the fence, a sync, the owner's check, ...): each must be caught by a test. MUTANTS="fence heartbeat" for some.
 mutants:
 	tests/mutants/run $(MUTANTS)
+
+# CASES requests made from /openapi.json against the running server, by schemathesis: no answer 5xx, none that the document does not hold.
+CASES ?= 20000
+contract-test:
+	CASES=$(CASES) tests/contract/run
 
 # What must hold before a commit, without running anything.
 check:
