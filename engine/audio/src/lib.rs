@@ -14,10 +14,12 @@
 //! | lay clips on tracks | [`mix`], whose result goes through [`merge`] as one chunk |
 //! | change the rate, hold peaks, measure loudness, find silence | [`resample`], [`limiter`], [`loudness`], [`silence`] |
 //! | draw, caption | [`peaks`], [`subtitles`] |
+//! | take steady noise out of a recording | [`denoise`] |
 //! | compare voices in numbers | [`measure`] |
 
 pub mod blocks;
 pub mod decode;
+pub mod denoise;
 pub mod encode;
 mod envelope;
 pub mod limiter;

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "the environment says whether a test may be skipped")]
 
 mod cloning;
+mod designing;
 mod failing;
 mod installed;
 mod languages;
