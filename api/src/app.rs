@@ -18,8 +18,10 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::config::Config;
+use crate::decode_hosts::{DecodeHosts, DecodeHostsConfig};
 use crate::event_tail::EventTails;
 use crate::failures::{Failures, FailuresConfig};
+use crate::imports::Imports;
 use crate::key_use::KeyUse;
 use crate::limits::Limits;
 use crate::problem::Problem;
@@ -38,6 +40,10 @@ pub struct AppState {
     pub limits: Limits,
     pub failures: Failures,
     pub key_use: KeyUse,
+    /// Where uploads are read.
+    pub decode_hosts: DecodeHosts,
+    /// Archives that were looked at and wait for the word to import them.
+    pub imports: Imports,
     /// What uploads hold of the disk.
     pub temporary_bytes: TemporaryBytes,
     /// `<node id>/<uuid>`, new at every start.
@@ -65,6 +71,8 @@ impl App {
                 loopback_per_minute_max: config.failures_loopback_per_minute_max,
             }),
             key_use: KeyUse::default(),
+            decode_hosts: DecodeHosts::new(DecodeHostsConfig::of(&config)),
+            imports: Imports::default(),
             temporary_bytes: TemporaryBytes::new(TemporaryBytesConfig {
                 per_owner_bytes_max: config.temporary_bytes_per_owner_max,
                 total_bytes_max: config.temporary_bytes_max,

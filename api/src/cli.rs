@@ -54,6 +54,9 @@ pub enum Command {
     /// Runs one job for the process that holds it; see `jobs::isolate`
     #[command(hide = true)]
     IsolatedJob { job_id: uuid::Uuid, lease_no: i64 },
+    /// Reads one uploaded file; see `api::decode_host`
+    #[command(hide = true)]
+    DecodeHost { request: String },
     /// Make, list and revoke API keys; works while the server runs
     #[command(subcommand)]
     Keys(Keys),

@@ -86,6 +86,19 @@ pub struct Config {
     pub engine_script: Option<String>,
     /// The program that loads libespeak-ng; found beside this program when not given.
     pub espeak_host: Option<PathBuf>,
+    /// The program that reads uploads (`clonyvoice` itself); found when not given.
+    pub decode_host: Option<PathBuf>,
+    /// What one process that reads an upload may use: memory, computing time, time, bytes of a file it writes.
+    pub decode_memory_bytes_max: u64,
+    pub decode_cpu_s_max: u64,
+    pub decode_wall_ms_max: u64,
+    pub decode_file_bytes_max: u64,
+    /// Uploads read at the same time.
+    pub decode_hosts_max: u32,
+    /// Longer recordings are refused.
+    pub audio_ms_max: u64,
+    /// What an archive of voices may hold, unpacked.
+    pub archive_bytes_max: u64,
     pub log_format: LogFormat,
     /// As in `tracing_subscriber`'s EnvFilter, such as `info,api=debug`.
     pub log_filter: String,
@@ -157,6 +170,14 @@ impl Config {
             fail_point: None,
             engine_script: None,
             espeak_host: None,
+            decode_host: None,
+            decode_memory_bytes_max: 1024 * 1024 * 1024,
+            decode_cpu_s_max: 120,
+            decode_wall_ms_max: 180_000,
+            decode_file_bytes_max: 2 * 1024 * 1024 * 1024,
+            decode_hosts_max: 2,
+            audio_ms_max: 4 * 3_600_000,
+            archive_bytes_max: 512 * 1024 * 1024,
             log_format: LogFormat::Text,
             log_filter: "info".into(),
         }
@@ -279,6 +300,13 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
     within("upload_bytes_max", config.upload_bytes_max, 1024, 1 << 40)?;
     within("temporary_bytes_per_owner_max", config.temporary_bytes_per_owner_max, config.upload_bytes_max, 1 << 50)?;
     within("temporary_bytes_max", config.temporary_bytes_max, config.temporary_bytes_per_owner_max, 1 << 50)?;
+    within("decode_memory_bytes_max", config.decode_memory_bytes_max, 1 << 20, 1 << 40)?;
+    within("decode_cpu_s_max", config.decode_cpu_s_max, 1, 86_400)?;
+    within("decode_wall_ms_max", config.decode_wall_ms_max, 1, 86_400_000)?;
+    within("decode_file_bytes_max", config.decode_file_bytes_max, 1 << 20, 1 << 40)?;
+    within("decode_hosts_max", config.decode_hosts_max.into(), 1, 1_024)?;
+    within("audio_ms_max", config.audio_ms_max, 1_000, 7 * 24 * 3_600_000)?;
+    within("archive_bytes_max", config.archive_bytes_max, 1 << 20, 1 << 40)?;
     within("body_idle_ms", config.body_idle_ms, 100, 3_600_000)?;
     within("body_total_ms", config.body_total_ms, config.body_idle_ms, 86_400_000)?;
     within("header_read_ms", config.header_read_ms, 100, 600_000)?;

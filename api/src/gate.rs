@@ -12,7 +12,7 @@ use crate::limits::{Decision, Weight};
 use crate::peer::Peer;
 use crate::problem::{Code, Problem};
 use crate::scopes::Scope;
-use crate::{key_audit, ws_ticket};
+use crate::{key_audit, upload, ws_ticket};
 
 const UNREAD_BYTES_MAX: u64 = 64 * 1024;
 
@@ -82,7 +82,8 @@ impl Gate {
             // What is sent all the same is passed over.
             BodyKind::None => UNREAD_BYTES_MAX,
             BodyKind::Json => app.config.json_body_bytes_max,
-            BodyKind::Multipart => app.config.upload_bytes_max,
+            BodyKind::Multipart if upload::is_multipart(req) => app.config.upload_bytes_max,
+            BodyKind::Multipart => app.config.json_body_bytes_max,
         };
         req.extensions_mut().insert(BodyLimit { bytes_max, idle_ms: app.config.body_idle_ms, total_ms: app.config.body_total_ms });
         if self.access == Access::Public {

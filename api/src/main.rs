@@ -8,7 +8,7 @@ use api::cli::{Cli, Command, Keys};
 use api::config::{self, Config};
 use api::create_key::{self, NewKey};
 use api::doctor::{self, State};
-use api::{backup, hold_queue, isolated_job, key_audit, logging, say, serve};
+use api::{backup, decode_host, hold_queue, isolated_job, key_audit, logging, say, serve};
 use clap::Parser;
 use jobs::clock::SystemClock;
 
@@ -19,6 +19,10 @@ const WRONG_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Before anything else: it has no settings, no log and one thread.
+    if let Command::DecodeHost { request } = &cli.command {
+        return decode(request);
+    }
     let config = match config::load(&cli.flags(), cli.places.config.as_deref()) {
         Ok(config) => config,
         Err(error) => return fail(WRONG_USAGE, &error),
@@ -66,6 +70,7 @@ async fn run(command: Command, config: Config) -> ExitCode {
             }
             Err(error) => fail(FAILED, &error),
         },
+        Command::DecodeHost { request } => decode(&request),
         Command::Keys(command) => keys(command, &config).await,
         Command::Say(wish) => match say::say(&config, &wish).await {
             Ok(said) => {
@@ -107,6 +112,13 @@ async fn keys(command: Keys, config: &Config) -> ExitCode {
     };
     rows.close().await;
     match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILED, &error),
+    }
+}
+
+fn decode(request: &str) -> ExitCode {
+    match decode_host::run(request) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(FAILED, &error),
     }

@@ -198,6 +198,9 @@ fn own_problems(method: &Method, path: &str) -> Vec<Code> {
         "/api/voices/{id}/samples/{sample_id}" | "/api/voices/{id}/preview" => {
             vec![Code::VoiceNotFound, Code::AudioNotFound, Code::Gone, Code::RangeNotSatisfiable]
         }
+        "/api/voices/export" => vec![Code::VoiceNotFound, Code::NotReady, Code::InsufficientStorage],
+        "/api/voices/import" => vec![Code::ImportNotFound, Code::ToolNotInstalled],
+        "/api/voices/import/preview" | "/api/audio-duration" => vec![Code::ToolNotInstalled],
         "/api/categories" => match *method {
             Method::POST => vec![Code::Conflict],
             Method::DELETE => vec![Code::CategoryNotFound],

@@ -12,8 +12,8 @@ use crate::app::App;
 use crate::body::DrainBody;
 use crate::cors::Cors;
 use crate::endpoints::{
-    api_keys, categories, chunk_audio, docs, events, favorites, generate, generations, health, jobs, montages, queue, system, text, voices,
-    websocket, ws_ticket,
+    api_keys, audio, categories, chunk_audio, docs, events, favorites, generate, generations, health, jobs, montages, queue, system, text,
+    voice_archives, voices, websocket, ws_ticket,
 };
 use crate::gate::{Access, BodyKind, Gate};
 use crate::host_check::HostPolicy;
@@ -94,6 +94,12 @@ impl Route {
         self
     }
 
+    /// Takes files.
+    fn multipart(mut self) -> Self {
+        self.gate.body = BodyKind::Multipart;
+        self
+    }
+
     /// A DELETE that may say in a body what is meant.
     fn with_body(mut self) -> Self {
         self.gate.body = BodyKind::Json;
@@ -134,6 +140,9 @@ pub fn table() -> Vec<Route> {
             delete("/api/categories", scope(Scope::VoicesWrite)) => categories::delete_category, with_body;
             get("/api/favorites", scope(Scope::VoicesRead)) => favorites::list_favorites;
             post("/api/favorites/{id}", scope(Scope::VoicesWrite)) => favorites::toggle_favorite;
+            post("/api/voices/export", scope(Scope::VoicesRead)) => voice_archives::export;
+            post("/api/voices/import/preview", scope(Scope::VoicesWrite)) => voice_archives::preview, multipart;
+            post("/api/voices/import", scope(Scope::VoicesWrite)) => voice_archives::import, multipart;
         }
         "Speech" {
             post("/api/generate/preset", scope(Scope::TtsGenerate)) => generate::generate_preset, adds_work;
@@ -145,6 +154,9 @@ pub fn table() -> Vec<Route> {
             post("/api/generation/cancel", scope(Scope::TtsGenerate)) => queue::cancel_generation;
             get("/api/audio/chunk/{task_id}/{index}", scope(Scope::TtsGenerate)) => chunk_audio::get_chunk_audio, light;
             post("/api/text/split", scope(Scope::AudioProcess)) => text::split_text, light;
+        }
+        "Audio" {
+            post("/api/audio-duration", scope(Scope::AudioProcess)) => audio::audio_duration, light, multipart;
         }
         "Generations" {
             get("/api/generations", scope(Scope::VoicesRead)) => generations::list_generations;

@@ -39,6 +39,10 @@ fn every_route_is_documented_with_its_key_and_its_problems() {
             wanted.extend(["400", "413", "415", "422"]);
             assert!(operation["requestBody"]["content"]["application/json"]["schema"].is_object(), "{}", route.path);
         }
+        if route.gate.body == BodyKind::Multipart {
+            wanted.extend(["400", "408", "413", "415", "422", "507"]);
+            assert!(operation["requestBody"]["content"]["multipart/form-data"]["schema"].is_object(), "{}", route.path);
+        }
         if route.path.contains('{') {
             wanted.push("404");
         }
@@ -131,7 +135,10 @@ fn outline(document: &Value, table: &[Route]) -> String {
             writeln!(text, "  {place} {name}: {}", type_of(&parameter["schema"])).unwrap();
         }
         if let Some(body) = operation.get("requestBody") {
-            writeln!(text, "  body {}", type_of(&body["content"]["application/json"]["schema"])).unwrap();
+            for (kind, content) in body["content"].as_object().unwrap() {
+                let kind = if kind == "application/json" { String::new() } else { format!("{kind} ") };
+                writeln!(text, "  body {kind}{}", type_of(&content["schema"])).unwrap();
+            }
         }
         for (status, response) in operation["responses"].as_object().unwrap() {
             let contents = response["content"].as_object();

@@ -206,7 +206,7 @@ async fn a_voice_without_a_profile_is_told_apart_from_an_unknown_one() {
     let bed = Bed::without_workers().await;
     let voice = store(&bed, &bed.owner(), |voice| voice.profiles = None).await;
     let later = json!([{"engine": "of-later", "model": "m", "profile": {"engine": "of-later"}}]);
-    let other = store(&bed, &bed.owner(), |voice| (voice.name, voice.profiles) = ("Eva".into(), Some(later))).await;
+    let other = store(&bed, &bed.owner(), |voice| (voice.name, voice.profiles) = ("Eva".into(), Some(later.to_string()))).await;
     for name in [voice.id.to_string(), "ADA".into(), other.id.to_string()] {
         let refused =
             problem(bed.post("/api/generate/clone", &json!({"text": "Hi.", "voice_id": name})).await, 422, "validation_failed").await;

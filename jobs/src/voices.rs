@@ -16,6 +16,8 @@ use crate::submission::{FieldError, SubmitError};
 
 /// Different voices in one request.
 const NAMES_MAX: usize = 256;
+/// Of one voice.
+const PROFILES_MAX: usize = 64;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Voice {
@@ -74,18 +76,32 @@ impl Voice {
             description: stored.description.clone(),
             tags: stored.tags.clone(),
             revision: stored.revision,
-            profile: speakable(stored.profiles.as_ref()?)?,
+            profile: speakable(stored.profiles.as_deref()?)?,
         })
     }
 }
 
 /// The first profile of a voice's row that an engine of ours can speak.
-pub fn speakable(profiles: &Value) -> Option<VoiceProfile> {
-    profiles.as_array()?.iter().find_map(|entry| {
-        let stored = StoredProfile::deserialize(entry).ok()?;
+pub fn speakable(profiles: &str) -> Option<VoiceProfile> {
+    let stored: Vec<StoredProfile> = serde_json::from_str(profiles).ok()?;
+    stored.iter().find_map(|stored| {
         let profile = VoiceProfile::deserialize(&stored.profile).ok()?;
         check(&profile).is_ok().then_some(profile)
     })
+}
+
+/// Whether a text is a list of profiles, and those that we know are sound.
+pub fn check_profiles(profiles: &str) -> Result<(), String> {
+    let stored: Vec<StoredProfile> = serde_json::from_str(profiles).map_err(|error| error.to_string())?;
+    if stored.len() > PROFILES_MAX {
+        return Err(format!("more than {PROFILES_MAX} profiles"));
+    }
+    for stored in stored {
+        if let Ok(profile) = VoiceProfile::deserialize(&stored.profile) {
+            check(&profile)?;
+        }
+    }
+    Ok(())
 }
 
 fn check(profile: &VoiceProfile) -> Result<(), String> {

@@ -32,11 +32,11 @@ pub struct Voice {
     pub settings: Value,
     /// 1, and one more with each change.
     pub revision: i64,
-    /// What engines made of the samples: a list, one entry for each engine and model.
-    pub profiles: Option<Value>,
+    /// What engines made of the samples: a JSON list, one entry for each engine and model. Kept as the text that it came as.
+    pub profiles: Option<String>,
     pub preview: Option<VoicePreview>,
-    /// What was said about the right to use the recordings.
-    pub consent: Option<Value>,
+    /// What was said about the right to use the recordings: JSON, as it came.
+    pub consent: Option<String>,
     pub created_at_ms: i64,
     pub updated_at_ms: i64,
 }
@@ -45,6 +45,7 @@ pub struct Voice {
 pub struct VoiceCategory {
     pub id: Uuid,
     pub name: String,
+    pub color: Option<String>,
 }
 
 /// Where it is: [`crate::BlobKey::VoicePreview`].
@@ -100,7 +101,7 @@ impl Voice {
 }
 
 const SELECT: &str = "SELECT v.id, v.owner_id, v.private, v.kind, v.name, v.description, v.language, v.gender, v.category_id, \
-     c.name AS category_name, v.tags, v.color, v.settings, v.revision, v.profiles, v.preview_id, v.preview_sha256, v.preview_size_bytes, \
+     c.name AS category_name, c.color AS category_color, v.tags, v.color, v.settings, v.revision, v.profiles, v.preview_id, v.preview_sha256, v.preview_size_bytes, \
      v.consent, v.created_at_ms, v.updated_at_ms FROM voices v LEFT JOIN categories c ON c.id = v.category_id";
 
 /// `Conflict` where the id is taken.
@@ -119,11 +120,11 @@ pub async fn insert(tx: &mut Tx, voice: &Voice, samples: &[VoiceSample]) -> Resu
     query.push(", ").push_bind(voice.category.as_ref().map(|category| category.id.to_string()));
     query.push(", ").push_bind(serde_json::to_string(&voice.tags)?).push(", ").push_bind(voice.color.clone());
     query.push(", ").push_bind(voice.settings.to_string()).push(", ").push_bind(voice.revision);
-    query.push(", ").push_bind(voice.profiles.as_ref().map(Value::to_string));
+    query.push(", ").push_bind(voice.profiles.clone());
     query.push(", ").push_bind(voice.preview.as_ref().map(|preview| preview.id.to_string()));
     query.push(", ").push_bind(voice.preview.as_ref().map(|preview| preview.blob.sha256.clone()));
     query.push(", ").push_bind(voice.preview.as_ref().map(|preview| preview.blob.size_bytes.cast_signed()));
-    query.push(", ").push_bind(voice.consent.as_ref().map(Value::to_string));
+    query.push(", ").push_bind(voice.consent.clone());
     query.push(", ").push_bind(voice.created_at_ms).push(", ").push_bind(voice.updated_at_ms).push(")");
     query.build().execute(tx.connection()).await?;
     insert_samples(tx, voice.id, samples).await
@@ -164,11 +165,11 @@ pub async fn update(tx: &mut Tx, voice: &Voice) -> Result<bool, StorageError> {
     query.push(", category_id = ").push_bind(voice.category.as_ref().map(|category| category.id.to_string()));
     query.push(", tags = ").push_bind(serde_json::to_string(&voice.tags)?).push(", color = ").push_bind(voice.color.clone());
     query.push(", settings = ").push_bind(voice.settings.to_string());
-    query.push(", profiles = ").push_bind(voice.profiles.as_ref().map(Value::to_string));
+    query.push(", profiles = ").push_bind(voice.profiles.clone());
     query.push(", preview_id = ").push_bind(voice.preview.as_ref().map(|preview| preview.id.to_string()));
     query.push(", preview_sha256 = ").push_bind(voice.preview.as_ref().map(|preview| preview.blob.sha256.clone()));
     query.push(", preview_size_bytes = ").push_bind(voice.preview.as_ref().map(|preview| preview.blob.size_bytes.cast_signed()));
-    query.push(", consent = ").push_bind(voice.consent.as_ref().map(Value::to_string));
+    query.push(", consent = ").push_bind(voice.consent.clone());
     query.push(", updated_at_ms = ").push_bind(voice.updated_at_ms);
     query.push(" WHERE id = ").push_bind(voice.id.to_string()).push(" AND revision = ").push_bind(voice.revision);
     Ok(query.build().execute(tx.connection()).await?.rows_affected() == 1)
@@ -269,6 +270,40 @@ pub async fn find_visible(pool: &AnyPool, reader_id: &str, ids: &[&str]) -> Resu
 
 /// A statement takes some ten thousand values.
 const IDS_AT_ONCE: usize = 500;
+
+/// Own voices that may have been made of the same: with this recording, or where there is none, with these profiles.
+pub async fn find_alike(
+    pool: &AnyPool,
+    owner_id: &str,
+    sample_sha256: Option<&str>,
+    profiles: Option<&str>,
+) -> Result<Vec<Voice>, StorageError> {
+    let mut query = Statement::new(SELECT);
+    query.push(" WHERE v.owner_id = ").push_bind(owner_id.to_owned());
+    match (sample_sha256, profiles) {
+        (Some(sha256), _) => {
+            query.push(" AND v.id IN (SELECT s.voice_id FROM voice_samples s WHERE s.sha256 = ").push_bind(sha256.to_owned()).push(")");
+        }
+        (None, Some(profiles)) => {
+            query.push(" AND v.profiles = ").push_bind(profiles.to_owned());
+        }
+        (None, None) => return Ok(Vec::new()),
+    }
+    query.push(" ORDER BY v.created_at_ms, v.id LIMIT ").push_bind(ALIKE_MAX);
+    query.build().fetch_all(pool).await?.iter().map(of_row).collect()
+}
+
+const ALIKE_MAX: i64 = 20;
+
+/// All ids of an owner's voices, the oldest first.
+pub async fn own_ids(pool: &AnyPool, owner_id: &str, limit: u32) -> Result<Vec<Uuid>, StorageError> {
+    let rows = sqlx::query("SELECT id FROM voices WHERE owner_id = $1 ORDER BY created_at_ms, id LIMIT $2")
+        .bind(owner_id)
+        .bind(i64::from(limit))
+        .fetch_all(pool)
+        .await?;
+    rows.iter().map(|row| parse_uuid(&row.try_get::<String, _>("id")?)).collect()
+}
 
 /// Many voices may have one name.
 const NAMED_MAX: i64 = 2_000;
@@ -384,12 +419,8 @@ pub async fn open_uses(tx: &mut Tx, id: Uuid) -> Result<i64, StorageError> {
 }
 
 fn of_row(row: &AnyRow) -> Result<Voice, StorageError> {
-    let json = |name: &str| -> Result<Option<Value>, StorageError> {
-        let text: Option<String> = row.try_get(name)?;
-        Ok(text.as_deref().map(serde_json::from_str).transpose()?)
-    };
     let category = match (row.try_get::<Option<String>, _>("category_id")?, row.try_get::<Option<String>, _>("category_name")?) {
-        (Some(id), Some(name)) => Some(VoiceCategory { id: parse_uuid(&id)?, name }),
+        (Some(id), Some(name)) => Some(VoiceCategory { id: parse_uuid(&id)?, name, color: row.try_get("category_color")? }),
         _ => None,
     };
     let preview = match (
@@ -416,9 +447,9 @@ fn of_row(row: &AnyRow) -> Result<Voice, StorageError> {
         color: row.try_get("color")?,
         settings: serde_json::from_str(&row.try_get::<String, _>("settings")?)?,
         revision: row.try_get("revision")?,
-        profiles: json("profiles")?,
+        profiles: row.try_get("profiles")?,
         preview,
-        consent: json("consent")?,
+        consent: row.try_get("consent")?,
         created_at_ms: row.try_get("created_at_ms")?,
         updated_at_ms: row.try_get("updated_at_ms")?,
     })

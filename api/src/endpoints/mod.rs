@@ -1,6 +1,7 @@
 //! The endpoints, one file for each resource. Each reads its arguments, asks `jobs` or `storage`, and puts the answer into its wire form.
 
 pub mod api_keys;
+pub mod audio;
 pub mod categories;
 pub mod chunk_audio;
 pub mod docs;
@@ -14,6 +15,7 @@ pub mod montages;
 pub mod queue;
 pub mod system;
 pub mod text;
+pub mod voice_archives;
 pub mod voices;
 pub mod websocket;
 pub mod ws_ticket;

@@ -172,7 +172,7 @@ async fn category(tx: &mut Tx, wanted: Option<String>) -> Result<Result<Option<V
     };
     let found = if wanted.contains('\0') { None } else { categories::find_in(tx, &wanted).await? };
     let missing = || "is no category; POST /api/categories makes one".to_owned();
-    Ok(found.map(|category| Some(VoiceCategory { id: category.id, name: category.name })).ok_or_else(missing))
+    Ok(found.map(|category| Some(VoiceCategory { id: category.id, name: category.name, color: category.color })).ok_or_else(missing))
 }
 
 /// Delete voice

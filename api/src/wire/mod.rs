@@ -2,6 +2,7 @@
 //! row or knows a status code.
 
 pub mod api_key;
+pub mod audio;
 pub mod chunk;
 pub mod generation;
 pub mod job;
@@ -15,3 +16,4 @@ pub mod split;
 pub mod system;
 pub mod time;
 pub mod voice;
+pub mod voice_archive;

@@ -87,7 +87,7 @@ impl Voice {
 
     pub fn of_stored(voice: storage::voices::Voice, viewer: Viewer<'_>) -> Self {
         let id = voice.id.to_string();
-        let can_speak = voice.profiles.as_ref().is_some_and(|profiles| jobs::voices::speakable(profiles).is_some());
+        let can_speak = voice.profiles.as_deref().is_some_and(|profiles| jobs::voices::speakable(profiles).is_some());
         Self {
             is_favorite: viewer.favorites.contains(&id),
             name: voice.name,
