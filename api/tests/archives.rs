@@ -287,7 +287,7 @@ async fn a_voice_with_wrong_values_is_an_error_of_its_own() {
         );
     }
     assert_eq!(stored_count(&bed).await, 0);
-    assert_eq!(bed.app.storage.blobs.voice_ids().await.unwrap(), []);
+    assert!(bed.app.storage.blobs.voice_ids().await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -381,7 +381,7 @@ async fn archives_that_are_wrong_are_refused_and_leave_nothing() {
         }
     }
     assert_eq!(stored_count(&bed).await, 0);
-    assert_eq!(bed.app.storage.blobs.voice_ids().await.unwrap(), []);
+    assert!(bed.app.storage.blobs.voice_ids().await.unwrap().is_empty());
     assert_eq!(left_behind(&bed), Vec::<std::path::PathBuf>::new());
     let packed = zip_with(&whole, How { deflated: true, mode: 0o100_600 });
     assert_eq!(status(&upload(&bed, "/api/voices/import", &packed).await), 201, "the good one still comes in");
