@@ -458,7 +458,7 @@ async fn a_reader_that_goes_mad_is_stopped_and_the_server_goes_on() {
     let bed = Bed::with(
         |config| {
             config.decode_memory_bytes_max = 256 * 1024 * 1024;
-            config.decode_cpu_s_max = 1;
+            config.decode_cpu_s_max = 2;
         },
         false,
     )
@@ -496,7 +496,8 @@ async fn a_file_is_decoded_to_the_form_that_is_wanted() {
     let decoded = bed.app.decode_hosts.run(&input, "file", task(60_000)).await.unwrap();
     let HostAnswer::Media(facts) = decoded else { panic!("{decoded:?}") };
     assert_eq!((facts.duration_ms, facts.sample_rate_hz, facts.channels), (500, 24_000, 1));
-    assert_eq!(std::fs::metadata(&output).unwrap().len(), 44 + 12_000 * 2);
+    assert_eq!(facts.frames, 12_000);
+    assert!(std::fs::metadata(&output).unwrap().len() > 12_000 * 2);
     std::fs::remove_file(&output).unwrap();
     assert_eq!(bed.app.decode_hosts.run(&input, "file", task(100)).await.unwrap_err().code.status().as_u16(), 413);
 }

@@ -35,7 +35,8 @@ async fn store(bed: &Bed, owner_id: &str, change: impl FnOnce(&mut Voice)) -> Vo
         settings: json!({}),
         revision: 1,
         profiles: Some(
-            json!([{"engine": "builtin", "model": null, "profile": {"engine": "builtin", "pitch_low_hz": 150.0, "pitch_high_hz": 220.0}}]),
+            json!([{"engine": "builtin", "model": null, "profile": {"engine": "builtin", "pitch_low_hz": 150.0, "pitch_high_hz": 220.0}}])
+                .to_string(),
         ),
         preview: Some(VoicePreview { id: preview_id, blob: preview }),
         consent: None,

@@ -33,6 +33,6 @@ pub(super) fn misbehave(how: How) -> HostAnswer {
             std::thread::sleep(std::time::Duration::from_secs(3_600));
         },
         How::Panic => panic!("as a decoder might"),
-        How::Babble => HostAnswer::Unsupported { detail: "x".repeat(64 * 1024 * 1024) },
+        How::Babble => HostAnswer::Unsupported { detail: "x".repeat(17 * 1024 * 1024) },
     }
 }
