@@ -84,7 +84,7 @@ mod tests {
         {
             assert_eq!(Name::parse(&format!("voices/{ID}/{part}")), None, "{part}");
         }
-        let upper = format!("voices/{}/voice.json", ID.to_uppercase().replace("F000", "F000"));
+        let upper = format!("voices/{}/voice.json", ID.to_uppercase());
         for path in [
             "",
             "../manifest.json",
