@@ -12,7 +12,7 @@ use salvo::extract::{Extractible, Metadata};
 use salvo::oapi::{Components, EndpointArgRegister, Operation};
 use salvo::{Depot, Request};
 use storage::Storage;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -25,6 +25,7 @@ use crate::imports::Imports;
 use crate::key_use::KeyUse;
 use crate::limits::Limits;
 use crate::problem::Problem;
+use crate::queue_watch::QueueWatch;
 use crate::temporary_bytes::{TemporaryBytes, TemporaryBytesConfig};
 
 /// Cheap to clone.
@@ -49,6 +50,7 @@ pub struct AppState {
     /// `<node id>/<uuid>`, new at every start.
     pub process: String,
     pub tails: EventTails,
+    pub queue_watch: QueueWatch,
     /// Fires when the server begins to stop: nobody waits for a job any longer.
     pub stopping: CancellationToken,
     /// Fires when the workers have stopped: open event connections close.
@@ -56,6 +58,8 @@ pub struct AppState {
     /// Open event connections, so that a stop can wait for them.
     pub subscribers: TaskTracker,
     pub subscriber_places: Arc<Semaphore>,
+    /// How many were too slow since the start.
+    pub slow_subscribers: watch::Sender<u64>,
     started: Instant,
     started_ms: i64,
     ready: AtomicBool,
@@ -79,10 +83,12 @@ impl App {
             }),
             process: format!("{node_id}/{}", Uuid::now_v7()),
             tails: EventTails::new(storage.rows.clone(), clock.clone()),
+            queue_watch: QueueWatch::new(storage.rows.clone(), clock.clone()),
             stopping: CancellationToken::new(),
             closing: CancellationToken::new(),
             subscribers: TaskTracker::new(),
             subscriber_places: Arc::new(Semaphore::new(config.subscribers_max as usize)),
+            slow_subscribers: watch::Sender::new(0),
             started: Instant::now(),
             started_ms: clock.now_ms(),
             ready: AtomicBool::new(false),

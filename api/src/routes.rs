@@ -26,7 +26,7 @@ use crate::scopes::Scope;
 /// Jobs may belong to any of these; the key that asked for one may look at it.
 const JOB_SCOPES: &[Scope] = &[Scope::TtsGenerate, Scope::CloneCreate, Scope::AudioProcess, Scope::TtsTimeline, Scope::SystemRead];
 /// Those of them that make something.
-const MAKER_SCOPES: &[Scope] = &[Scope::TtsGenerate, Scope::CloneCreate, Scope::AudioProcess, Scope::TtsTimeline];
+const MAKER_SCOPES: &[Scope] = &Scope::MAKERS;
 /// Files of a generation, for those who made it and those who read the history.
 const FILE_SCOPES: &[Scope] = &[Scope::VoicesRead, Scope::TtsGenerate];
 

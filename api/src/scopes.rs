@@ -33,6 +33,19 @@ impl Scope {
         Self::WsConnect,
     ];
 
+    /// With which a key can have made something that is worked on.
+    pub const MAKERS: [Self; 4] = [Self::TtsGenerate, Self::CloneCreate, Self::AudioProcess, Self::TtsTimeline];
+
+    /// The scope of the endpoint behind a job of this kind, such as `generate.preset`.
+    pub fn of_work(kind: &str) -> Self {
+        match kind.split('.').next().unwrap_or_default() {
+            "clone" => Self::CloneCreate,
+            "timeline" => Self::TtsTimeline,
+            "audio" => Self::AudioProcess,
+            _ => Self::TtsGenerate,
+        }
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TtsGenerate => "tts:generate",

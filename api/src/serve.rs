@@ -27,10 +27,12 @@ use crate::config::{Config, Role};
 use crate::create_key::{self, KeyCommandError, NewKey};
 use crate::keys::Key;
 use crate::listen::{self, Door, ListenError};
-use crate::{isolated_job, keep_limits, routes, speech};
+use crate::{isolated_job, keep_limits, open_files, routes, speech};
 
 /// How long open sockets may take to say goodbye.
 const SOCKETS_CLOSE_S: u64 = 5;
+/// Database, blobs, pipes to the speech program.
+const FILES_BESIDE_CONNECTIONS: u64 = 256;
 const ENGINE_STOP_S: u64 = 5;
 /// Chunks are small, so that one merge at a time per two cores is enough.
 const MERGE_SLOTS: usize = 2;
@@ -55,6 +57,7 @@ pub enum ServeError {
 /// Runs until SIGTERM or SIGINT.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     arm_fail_point(&config);
+    allow_connections(&config);
     let folder = DataFolder::create(&config.data_dir)?;
     let instance = folder.lock_for_server()?;
     let storage = open_storage(&config, &folder, &instance).await?;
@@ -106,6 +109,14 @@ pub async fn work(config: Config) -> Result<(), ServeError> {
     instance.leave()?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Each connection is an open file.
+fn allow_connections(config: &Config) {
+    let needed = u64::from(config.connections_max) + FILES_BESIDE_CONNECTIONS;
+    if let Some(allowed) = open_files::raise_limit().filter(|allowed| *allowed < needed) {
+        tracing::warn!(limit.open_files = allowed, limit.connections = config.connections_max, "the system allows too few open files");
+    }
 }
 
 #[cfg(debug_assertions)]

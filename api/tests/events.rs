@@ -1,47 +1,24 @@
-//! Events as a connection is told them: each stored one once and in order, whatever is asked for when; and the lines of both kinds of
-//! connection, over a real listener.
+//! Events as a connection is told them: each stored one once and in order, whatever is asked for when, and however often the connection is
+//! lost.
 
 #![allow(clippy::unwrap_used)]
 
 mod bed;
 
-use std::collections::VecDeque;
-use std::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
 
 use api::event_feed::{EventFeed, Subscribed};
-use api::routes;
-use api::scopes::Scope;
 use api::wire::socket::Wish;
 use bed::Bed;
-use futures::{SinkExt, StreamExt};
+use bed::line::{LIMIT, append_chunk};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use salvo::Server;
-use salvo::conn::{Acceptor, Listener, TcpListener};
-use serde_json::{Value, json};
+use serde_json::json;
+use storage::Rows;
 use storage::events::{self, NewEvent};
-use storage::{Rows, api_keys};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use uuid::Uuid;
-
-/// Ends a test that would wait for ever.
-const LIMIT: Duration = Duration::from_secs(60);
-
-async fn append(rows: &Rows, owner: &str, task: Uuid, kind: &str, data: Value) -> i64 {
-    let mut tx = rows.begin().await.unwrap();
-    let seq = events::append(&mut tx, NewEvent { owner_id: owner, generation_id: Some(task), kind, data }, 0).await.unwrap();
-    tx.commit().await.unwrap();
-    seq
-}
-
-async fn append_chunk(rows: &Rows, owner: &str, task: Uuid, index: u32) -> i64 {
-    append(rows, owner, task, "chunk.ready", json!({"index": index, "take": 1, "chunks_done": index + 1, "chunks_total": 10})).await
-}
 
 fn wish(task_ids: &[Uuid], after_seq: Option<i64>) -> Wish {
     Wish { topics: Vec::new(), task_ids: task_ids.to_vec(), after_seq }
@@ -50,99 +27,191 @@ fn wish(task_ids: &[Uuid], after_seq: Option<i64>) -> Wish {
 async fn next_seqs(feed: &mut EventFeed, count: usize) -> Vec<i64> {
     let mut seqs = Vec::new();
     for _ in 0..count {
-        seqs.push(timeout(LIMIT, feed.next()).await.expect("an event").unwrap().seq);
+        seqs.push(timeout(LIMIT, feed.next()).await.expect("an event").unwrap().event.seq);
     }
     seqs
 }
 
-/// What one step of a client's life may be.
+const TASKS: [Uuid; 3] = [Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3)];
+
+fn a_runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+fn chosen(tasks: &[usize]) -> Vec<Uuid> {
+    tasks.iter().map(|task| TASKS[*task]).collect()
+}
+
+/// What one step of a connection's life may be.
 #[derive(Debug, Clone)]
 enum Step {
     Append { task: usize, other_owner: bool },
     Subscribe { reference: u8, tasks: Vec<usize>, back: Option<i64> },
+    Unsubscribe { reference: u8 },
     Read(usize),
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps() -> impl Strategy<Value = (bool, Vec<Step>)> {
     let step = prop_oneof![
         4 => (0_usize..3, prop::bool::weighted(0.2)).prop_map(|(task, other_owner)| Step::Append { task, other_owner }),
-        1 => (0_u8..2, prop::collection::vec(0_usize..3, 0..2), prop::option::of(0_i64..12))
+        2 => (0_u8..3, prop::collection::vec(0_usize..3, 0..2), prop::option::of(0_i64..12))
             .prop_map(|(reference, tasks, back)| Step::Subscribe { reference, tasks, back }),
-        2 => (1_usize..6).prop_map(Step::Read),
+        1 => (0_u8..3).prop_map(|reference| Step::Unsubscribe { reference }),
+        3 => (1_usize..6).prop_map(Step::Read),
     ];
-    prop::collection::vec(step, 1..40)
+    (any::<bool>(), prop::collection::vec(step, 1..50))
 }
 
-/// What the feed must tell. One subscription asks for everything, so that how far a connection has come is what it was told last; the others
-/// come and go on top of it.
-#[derive(Default)]
+/// What the feed must tell, event by event over everything that is stored.
+#[derive(Default, Clone)]
 struct Model {
     stored: Vec<(i64, Uuid)>,
-    /// Everything up to here was told in the live order.
+    /// Everything up to here was told or passed over in the live order.
     cursor: i64,
-    /// To be told before anything of the live order.
-    replay: VecDeque<i64>,
+    /// Told all jobs since here, until the first request.
+    by_default: Option<i64>,
+    /// In the order in which they were made.
+    subscriptions: Vec<ModelSubscription>,
+    /// Of the subscription with this reference, up to here; its events once it has begun.
+    replays: VecDeque<(u8, i64, Option<VecDeque<i64>>)>,
+}
+
+#[derive(Clone)]
+struct ModelSubscription {
+    reference: u8,
+    tasks: Vec<Uuid>,
+    from: i64,
+    /// Told before it, by default.
+    before: (i64, i64),
+}
+
+impl ModelSubscription {
+    fn is_told(&self, (seq, task): (i64, Uuid)) -> bool {
+        seq > self.from && (self.tasks.is_empty() || self.tasks.contains(&task))
+    }
+
+    fn was_told_before(&self, seq: i64) -> bool {
+        seq > self.before.0 && seq <= self.before.1
+    }
 }
 
 impl Model {
-    fn subscribe(&mut self, tasks: &[Uuid], after: Option<i64>) -> u64 {
-        let cursor = self.cursor;
-        let asked = |seq: i64| after.is_some_and(|after| seq > after) && seq <= cursor;
-        let again = self.stored.iter().filter(|(seq, task)| asked(*seq) && (tasks.is_empty() || tasks.contains(task)));
-        let before = self.replay.len();
-        self.replay.extend(again.map(|(seq, _)| *seq));
-        (self.replay.len() - before) as u64
+    fn subscribe(&mut self, reference: u8, tasks: &[Uuid], after: Option<i64>) -> u64 {
+        let before = self.by_default.take().map_or((0, 0), |since| (since, self.cursor));
+        self.end(reference);
+        let from = after.unwrap_or(self.cursor);
+        self.subscriptions.push(ModelSubscription { reference, tasks: tasks.to_vec(), from, before });
+        let replayed = self.replayed(reference, self.cursor).len() as u64;
+        if from < self.cursor {
+            self.replays.push_back((reference, self.cursor, None));
+        }
+        replayed
     }
 
+    /// The feed has read on: it must not have passed anything that is wanted.
+    fn pass_over(&mut self, position: i64) {
+        let passed = self.stored.iter().filter(|event| event.0 > self.cursor && event.0 <= position && self.is_wanted(**event));
+        assert_eq!(passed.count(), 0, "up to {position}");
+        assert!(position >= self.cursor);
+        self.cursor = position;
+    }
+
+    fn is_wanted(&self, event: (i64, Uuid)) -> bool {
+        self.by_default.is_some() || self.subscriptions.iter().any(|known| known.is_told(event))
+    }
+
+    fn end(&mut self, reference: u8) {
+        self.by_default = None;
+        self.subscriptions.retain(|known| known.reference != reference);
+        self.replays.retain(|replay| replay.0 != reference);
+    }
+
+    fn replayed(&self, reference: u8, up_to: i64) -> VecDeque<i64> {
+        let place = self.subscriptions.iter().position(|known| known.reference == reference).unwrap();
+        let own = &self.subscriptions[place];
+        let earlier = &self.subscriptions[..place];
+        let told = |event| earlier.iter().any(|other| other.is_told(event));
+        let told_before = |seq| self.subscriptions.iter().any(|other| other.was_told_before(seq));
+        let stored = self.stored.iter().copied();
+        stored
+            .filter(|event| event.0 <= up_to && own.is_told(*event) && !told(*event) && !told_before(event.0))
+            .map(|event| event.0)
+            .collect()
+    }
+
+    /// `None`, and nothing is changed, where the feed would wait.
     fn next(&mut self) -> Option<i64> {
-        let live = || self.stored.iter().map(|(seq, _)| *seq).find(|seq| *seq > self.cursor);
-        if let Some(seq) = self.replay.pop_front() {
-            return Some(seq);
+        let mut tried = self.clone();
+        let next = tried.step();
+        if next.is_some() {
+            *self = tried;
         }
-        let next = live();
-        self.cursor = next.unwrap_or(self.cursor);
         next
+    }
+
+    fn step(&mut self) -> Option<i64> {
+        while let Some((reference, up_to, begun)) = self.replays.front().cloned() {
+            let mut left = begun.unwrap_or_else(|| self.replayed(reference, up_to));
+            match left.pop_front() {
+                Some(seq) => {
+                    self.replays[0].2 = Some(left);
+                    return Some(seq);
+                }
+                None => self.replays.pop_front(),
+            };
+        }
+        let next = self.stored.iter().copied().find(|event| event.0 > self.cursor && self.is_wanted(*event))?;
+        self.cursor = next.0;
+        Some(next.0)
     }
 }
 
 #[test]
 fn a_feed_tells_what_was_asked_for_once_and_in_order() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = a_runtime();
     let bed = runtime.block_on(Bed::without_workers());
-    let mut runner = TestRunner::new(ProptestConfig::with_cases(32));
-    let outcome = runner.run(&steps(), |steps| {
-        runtime.block_on(live_through(&bed, steps));
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(96));
+    let outcome = runner.run(&steps(), |(listens, steps)| {
+        runtime.block_on(live_through(&bed, listens, steps));
         Ok(())
     });
     outcome.unwrap();
 }
 
-async fn live_through(bed: &Bed, steps: Vec<Step>) {
+async fn live_through(bed: &Bed, listens: bool, steps: Vec<Step>) {
     let rows = &bed.app.storage.rows;
-    let tasks = [Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3)];
     // Each life has an owner of its own in the same table.
     let me = Uuid::now_v7().to_string();
-    for task in tasks {
+    for task in TASKS {
         append_chunk(rows, &me, task, 0).await;
     }
     let (mut feed, range) = EventFeed::open(rows, &bed.app.tails, &me).await.unwrap();
-    feed.subscribe(Some("all".into()), wish(&[], None)).await.unwrap();
     let stored = events::after(rows.read(), &me, 0, 100).await.unwrap();
     let stored = stored.iter().map(|event| (event.seq, event.generation_id.unwrap())).collect();
     let mut model = Model { stored, cursor: range.last, ..Model::default() };
+    if listens {
+        feed.listen_by_default();
+        model.by_default = Some(range.last);
+    }
     for step in steps {
         match step {
             Step::Append { task, other_owner } => {
-                let seq = append_chunk(rows, if other_owner { "other" } else { &me }, tasks[task], 1).await;
+                let seq = append_chunk(rows, if other_owner { "other" } else { &me }, TASKS[task], 1).await;
                 if !other_owner {
-                    model.stored.push((seq, tasks[task]));
+                    model.stored.push((seq, TASKS[task]));
                 }
             }
-            Step::Subscribe { reference, tasks: chosen, back } => {
-                let chosen: Vec<Uuid> = chosen.into_iter().map(|task| tasks[task]).collect();
-                let after = back.map(|back| (model.cursor - back).max(0));
-                let subscribed = feed.subscribe(Some(reference.to_string()), wish(&chosen, after)).await.unwrap();
-                assert_eq!(subscribed, Subscribed { replayed: model.subscribe(&chosen, after), gap: false });
+            Step::Subscribe { reference, tasks, back } => {
+                let last = events::seq_range(rows.read()).await.unwrap().last;
+                let after = back.map(|back| (last - back).max(0));
+                model.pass_over(feed.position());
+                let subscribed = feed.subscribe(Some(reference.to_string()), wish(&chosen(&tasks), after)).await.unwrap();
+                assert_eq!(subscribed, Subscribed { replayed: model.subscribe(reference, &chosen(&tasks), after), gap: false });
+            }
+            Step::Unsubscribe { reference } => {
+                model.pass_over(feed.position());
+                feed.unsubscribe(Some(&reference.to_string()));
+                model.end(reference);
             }
             Step::Read(count) => {
                 for _ in 0..count {
@@ -155,6 +224,129 @@ async fn live_through(bed: &Bed, steps: Vec<Step>) {
     while let Some(expected) = model.next() {
         assert_eq!(next_seqs(&mut feed, 1).await, [expected]);
     }
+}
+
+/// What happens to a client that wants every event of its tasks once, whatever becomes of its connections.
+#[derive(Debug, Clone)]
+enum Turn {
+    Append {
+        task: usize,
+        other_owner: bool,
+    },
+    Read(usize),
+    /// A second subscription to a part of the same.
+    AskAlso {
+        task: usize,
+        back: i64,
+    },
+    /// The line breaks. It comes back with the last number seen, or with what a heartbeat said; perhaps it asks only after some events.
+    ComeBack {
+        by_heartbeat: bool,
+        late_after: usize,
+    },
+}
+
+fn turns() -> impl Strategy<Value = (Vec<usize>, Vec<Turn>)> {
+    let turn = prop_oneof![
+        5 => (0_usize..3, prop::bool::weighted(0.2)).prop_map(|(task, other_owner)| Turn::Append { task, other_owner }),
+        3 => (1_usize..6).prop_map(Turn::Read),
+        1 => (0_usize..3, 0_i64..10).prop_map(|(task, back)| Turn::AskAlso { task, back }),
+        1 => (any::<bool>(), 0_usize..3).prop_map(|(by_heartbeat, late_after)| Turn::ComeBack { by_heartbeat, late_after }),
+    ];
+    (prop::collection::vec(0_usize..3, 0..3), prop::collection::vec(turn, 1..50))
+}
+
+#[test]
+fn a_client_that_comes_back_again_and_again_has_everything_once() {
+    let runtime = a_runtime();
+    let bed = runtime.block_on(Bed::without_workers());
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(96));
+    let outcome = runner.run(&turns(), |(tasks, turns)| {
+        runtime.block_on(follow_through(&bed, &chosen(&tasks), turns));
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+/// A client, and what it has been told of its tasks, over all its connections.
+struct Follower {
+    feed: EventFeed,
+    tasks: Vec<Uuid>,
+    /// From here on this connection was asked to tell.
+    asked_from: i64,
+    /// It was told the newest first: a number says nothing of what it has before it has the rest.
+    was_late: bool,
+    seen: Vec<i64>,
+}
+
+impl Follower {
+    /// Is told by default of so many tasks that say something.
+    async fn be_late(&mut self, rows: &Rows, owner: &str, tasks: usize) {
+        self.was_late = tasks > 0;
+        for task in TASKS.iter().take(tasks) {
+            self.feed.listen_by_default();
+            let seq = append_chunk(rows, owner, *task, 1).await;
+            assert_eq!(next_seqs(&mut self.feed, 1).await, [seq]);
+            if self.tasks.is_empty() || self.tasks.contains(task) {
+                self.seen.push(seq);
+            }
+        }
+    }
+
+    /// Reads up to `count` events of those that are stored and it has not seen.
+    async fn read(&mut self, rows: &Rows, owner: &str, count: usize) {
+        let stored = wanted(rows, owner, &self.tasks).await;
+        for _ in 0..count.min(stored.len() - self.seen.len()) {
+            let told = timeout(LIMIT, self.feed.next()).await.expect("an event").unwrap();
+            self.seen.push(told.event.seq);
+        }
+    }
+}
+
+async fn wanted(rows: &Rows, owner: &str, tasks: &[Uuid]) -> Vec<i64> {
+    let stored = events::after(rows.read(), owner, 0, 200).await.unwrap();
+    let wanted = stored.iter().filter(|event| tasks.is_empty() || tasks.contains(&event.generation_id.unwrap()));
+    wanted.map(|event| event.seq).collect()
+}
+
+async fn follow_through(bed: &Bed, tasks: &[Uuid], turns: Vec<Turn>) {
+    let rows = &bed.app.storage.rows;
+    let me = Uuid::now_v7().to_string();
+    append_chunk(rows, &me, TASKS[0], 0).await;
+    let (mut feed, _) = EventFeed::open(rows, &bed.app.tails, &me).await.unwrap();
+    feed.subscribe(None, wish(tasks, Some(0))).await.unwrap();
+    let mut client = Follower { feed, tasks: tasks.to_vec(), asked_from: 0, was_late: false, seen: Vec::new() };
+    for turn in turns {
+        match turn {
+            Turn::Append { task, other_owner } => {
+                append_chunk(rows, if other_owner { "other" } else { &me }, TASKS[task], 1).await;
+            }
+            Turn::Read(count) => client.read(rows, &me, count).await,
+            Turn::AskAlso { task, back } => {
+                let task = *tasks.get(task).unwrap_or(&TASKS[task]);
+                if tasks.is_empty() || tasks.contains(&task) {
+                    let after = (client.seen.last().unwrap_or(&0) - back).max(client.asked_from);
+                    client.feed.subscribe(Some("also".into()), wish(&[task], Some(after))).await.unwrap();
+                }
+            }
+            Turn::ComeBack { by_heartbeat, late_after } => {
+                if client.was_late {
+                    client.read(rows, &me, usize::MAX).await;
+                    client.seen.sort_unstable();
+                }
+                // In order and without gaps, so that the last one says what it has; a heartbeat may say that there was nothing more.
+                let last = client.seen.last().copied().unwrap_or(0);
+                let after = if by_heartbeat { client.feed.told_to().max(last) } else { last };
+                client.asked_from = after;
+                client.feed = EventFeed::open(rows, &bed.app.tails, &me).await.unwrap().0;
+                client.be_late(rows, &me, late_after).await;
+                client.feed.subscribe(None, wish(tasks, Some(after))).await.unwrap();
+            }
+        }
+    }
+    client.read(rows, &me, usize::MAX).await;
+    client.seen.sort_unstable();
+    assert_eq!(client.seen, wanted(rows, &me, tasks).await);
 }
 
 #[tokio::test]
@@ -213,206 +405,4 @@ async fn a_gap_is_told_when_events_are_gone() {
     assert_eq!(feed.subscribe(None, wish(&[], Some(2))).await.unwrap(), Subscribed { replayed: 2, gap: true });
     assert_eq!(feed.subscribe(None, wish(&[], Some(3))).await.unwrap(), Subscribed { replayed: 2, gap: false });
     assert_eq!(feed.subscribe(None, wish(&[], Some(99))).await.unwrap(), Subscribed { replayed: 0, gap: true });
-}
-
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
-
-/// The bed's front door on a port.
-async fn listen(bed: &Bed) -> std::net::SocketAddr {
-    let acceptor = TcpListener::new("127.0.0.1:0").bind().await;
-    let address = acceptor.holdings()[0].local_addr.clone().into_std().unwrap();
-    tokio::spawn(Server::new(acceptor).try_serve(routes::service(bed.app.clone())));
-    address
-}
-
-async fn connect(address: std::net::SocketAddr, key: &str) -> Socket {
-    let mut request = format!("ws://{address}/ws").into_client_request().unwrap();
-    request.headers_mut().insert("x-api-key", key.parse().unwrap());
-    tokio_tungstenite::connect_async(request).await.unwrap().0
-}
-
-async fn message(socket: &mut Socket) -> Message {
-    timeout(LIMIT, socket.next()).await.expect("a message").unwrap().unwrap()
-}
-
-/// The next envelope of this type; others are passed over.
-async fn told(socket: &mut Socket, kind: &str) -> Value {
-    loop {
-        if let Message::Text(text) = message(socket).await {
-            let envelope: Value = serde_json::from_str(&text).unwrap();
-            if envelope["type"] == kind {
-                return envelope;
-            }
-        }
-    }
-}
-
-async fn close_code(socket: &mut Socket) -> u16 {
-    loop {
-        if let Message::Close(frame) = message(socket).await {
-            return frame.unwrap().code.into();
-        }
-    }
-}
-
-async fn say(socket: &mut Socket, value: Value) {
-    socket.send(Message::text(value.to_string())).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_client_that_says_nothing_gets_its_jobs_and_their_progress() {
-    let bed = Bed::without_workers().await;
-    let address = listen(&bed).await;
-    let mut socket = connect(address, &bed.key).await;
-    let hello = told(&mut socket, "hello").await;
-    assert_eq!((&hello["data"]["protocol"], &hello["data"]["heartbeat_s"]), (&json!(1), &json!(25)));
-    let (mine, rows) = (Uuid::from_u128(7), &bed.app.storage.rows);
-    append_chunk(rows, "other", mine, 0).await;
-    let seq = append_chunk(rows, &bed.owner(), mine, 3).await;
-    let ready = told(&mut socket, "chunk.ready").await;
-    assert_eq!((&ready["seq"], &ready["task_id"]), (&json!(seq), &json!(mine)));
-    assert_eq!(ready["data"]["audio_url"], format!("/api/audio/chunk/{mine}/3?take=1"));
-    let progress = told(&mut socket, "job.progress").await;
-    assert_eq!((&progress["data"]["chunks_done"], progress.get("seq")), (&json!(4), None));
-}
-
-#[tokio::test]
-async fn a_client_that_subscribes_at_once_is_told_nothing_twice() {
-    let bed = Bed::without_workers().await;
-    let address = listen(&bed).await;
-    let rows = &bed.app.storage.rows;
-    let owner = bed.owner();
-    append_chunk(rows, &owner, Uuid::from_u128(7), 0).await;
-    let mut socket = connect(address, &bed.key).await;
-    // Stored between the connection and the subscription.
-    append_chunk(rows, &owner, Uuid::from_u128(7), 1).await;
-    say(&mut socket, json!({"type": "subscribe", "ref": "1", "topics": ["jobs"], "after_seq": 0})).await;
-    let subscribed = told(&mut socket, "subscribed").await;
-    assert_eq!((&subscribed["data"]["ref"], &subscribed["data"]["gap"]), (&json!("1"), &json!(false)));
-    append_chunk(rows, &owner, Uuid::from_u128(7), 2).await;
-    let mut seqs = Vec::new();
-    for _ in 0..3 {
-        seqs.push(told(&mut socket, "chunk.ready").await["seq"].as_i64().unwrap());
-    }
-    assert_eq!(seqs, [1, 2, 3]);
-}
-
-#[tokio::test]
-async fn nonsense_closes_and_mistakes_are_told() {
-    let bed = Bed::without_workers().await;
-    let address = listen(&bed).await;
-    let mut socket = connect(address, &bed.key).await;
-    say(&mut socket, json!({"type": "dance", "ref": "9"})).await;
-    let error = told(&mut socket, "error").await;
-    assert_eq!((&error["data"]["ref"], &error["data"]["code"]), (&json!("9"), &json!("invalid_request")));
-    say(&mut socket, json!({"type": "ping", "ref": 5})).await;
-    assert_eq!(told(&mut socket, "ack").await["data"]["ref"], "5");
-    say(&mut socket, json!({"type": "cancel", "ref": "c", "task_id": Uuid::nil()})).await;
-    assert_eq!(told(&mut socket, "error").await["data"]["code"], "task_not_found");
-    socket.send(Message::text("not json")).await.unwrap();
-    assert_eq!(close_code(&mut socket).await, 4400);
-
-    let mut socket = connect(address, &bed.key).await;
-    socket.send(Message::binary(vec![0xff, 0xfe])).await.unwrap();
-    assert_eq!(close_code(&mut socket).await, 4400);
-
-    let mut socket = connect(address, &bed.key).await;
-    for index in 0..300 {
-        if socket.send(Message::text(json!({"type": "ping", "ref": index}).to_string())).await.is_err() {
-            break;
-        }
-    }
-    assert_eq!(close_code(&mut socket).await, 4429);
-}
-
-#[tokio::test]
-async fn cancelling_needs_the_scope_of_the_job() {
-    let bed = Bed::without_workers().await;
-    let address = listen(&bed).await;
-    let listener = bed.new_key(&[Scope::WsConnect]).await;
-    let mut socket = connect(address, &listener).await;
-    say(&mut socket, json!({"type": "cancel", "ref": "c", "task_id": Uuid::nil()})).await;
-    assert_eq!(told(&mut socket, "error").await["data"]["code"], "insufficient_scope");
-
-    let mut made = bed.post("/api/generate/preset", &json!({"text": "Stop.", "voice_id": "nora"})).await;
-    let id = bed::json(&mut made).await["task_id"].as_str().unwrap().to_owned();
-    let mut socket = connect(address, &bed.key).await;
-    say(&mut socket, json!({"type": "cancel", "data": {"ref": "c", "task_id": id}})).await;
-    let ack = told(&mut socket, "ack").await;
-    assert_eq!((&ack["data"]["state"], &ack["task_id"]), (&json!("cancelled"), &json!(id)));
-    say(&mut socket, json!({"type": "cancel", "ref": "c", "task_id": id})).await;
-    assert_eq!(told(&mut socket, "error").await["data"]["code"], "not_cancellable");
-}
-
-#[tokio::test]
-async fn a_revoked_key_and_a_stop_close_the_line() {
-    let bed = Bed::without_workers().await;
-    let address = listen(&bed).await;
-    let key = bed.new_key(&[Scope::WsConnect]).await;
-    let mut revoked = connect(address, &key).await;
-    let mut stopped = connect(address, &bed.key).await;
-    told(&mut stopped, "hello").await;
-    let mut tx = bed.app.storage.rows.begin().await.unwrap();
-    api_keys::revoke(&mut tx, &key[4..12], 1).await.unwrap();
-    tx.commit().await.unwrap();
-    assert_eq!(close_code(&mut revoked).await, 4401);
-    bed.app.closing.cancel();
-    assert_eq!(close_code(&mut stopped).await, 1001);
-    bed.app.subscribers.close();
-    drop((revoked, stopped));
-    timeout(LIMIT, bed.app.subscribers.wait()).await.expect("both lines ended");
-}
-
-#[tokio::test]
-async fn a_client_that_does_not_read_is_let_go() {
-    let bed = Bed::with(|config| config.subscriber_send_ms = 200, false).await;
-    let address = listen(&bed).await;
-    let _silent = connect(address, &bed.key).await;
-    let rows = &bed.app.storage.rows;
-    let owner = bed.owner();
-    // More than the buffers of both ends of a local connection.
-    let text = "x".repeat(64 * 1024);
-    for _ in 0..10 {
-        let mut tx = rows.begin().await.unwrap();
-        for _ in 0..50 {
-            let event = NewEvent { owner_id: &owner, generation_id: None, kind: "job.started", data: json!({"text": text}) };
-            events::append(&mut tx, event, 0).await.unwrap();
-        }
-        tx.commit().await.unwrap();
-    }
-    bed.app.subscribers.close();
-    timeout(LIMIT, bed.app.subscribers.wait()).await.expect("the line was ended though nobody read");
-}
-
-#[tokio::test]
-async fn the_stream_goes_on_after_the_last_event() {
-    let bed = Bed::without_workers().await;
-    let address = listen(&bed).await;
-    let rows = &bed.app.storage.rows;
-    let owner = bed.owner();
-    for index in 0..4 {
-        append_chunk(rows, &owner, Uuid::from_u128(7), index).await;
-    }
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let head = format!("GET /api/events HTTP/1.1\r\nHost: {address}\r\nX-API-Key: {}\r\nLast-Event-ID: 2\r\n\r\n", bed.key);
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut lines = BufReader::new(stream).lines();
-    let (mut ids, mut kinds) = (Vec::new(), Vec::new());
-    while ids.len() < 3 {
-        let line = timeout(LIMIT, lines.next_line()).await.expect("a line").unwrap().unwrap();
-        if let Some(id) = line.strip_prefix("id: ") {
-            ids.push(id.parse::<i64>().unwrap());
-            if ids.len() == 2 {
-                append(rows, &owner, Uuid::from_u128(7), "job.completed", json!({})).await;
-            }
-        }
-        if let Some(kind) = line.strip_prefix("event: ") {
-            kinds.push(kind.to_owned());
-        }
-        assert!(!line.contains("content-type:") || line.contains("text/event-stream"), "{line}");
-    }
-    assert_eq!(ids, [3, 4, 5]);
-    assert_eq!(kinds, ["hello", "chunk.ready", "chunk.ready"]);
-    bed.app.closing.cancel();
-    while timeout(LIMIT, lines.next_line()).await.expect("the end").unwrap().is_some() {}
 }

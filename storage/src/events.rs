@@ -61,6 +61,17 @@ pub async fn after(pool: &AnyPool, owner_id: &str, after_seq: i64, limit: u32) -
     rows.iter().map(event_of_row).collect()
 }
 
+/// The owner's last events, oldest first.
+pub async fn newest(pool: &AnyPool, owner_id: &str, limit: u32) -> Result<Vec<Event>, StorageError> {
+    let rows =
+        sqlx::query("SELECT seq, owner_id, generation_id, type, data, at_ms FROM events WHERE owner_id = $1 ORDER BY seq DESC LIMIT $2")
+            .bind(owner_id)
+            .bind(i64::from(limit))
+            .fetch_all(pool)
+            .await?;
+    rows.iter().rev().map(event_of_row).collect()
+}
+
 /// First and last number that a reader can still be given; (last + 1, last) when all are purged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeqRange {

@@ -291,6 +291,29 @@ pub async fn count_open(pool: &AnyPool) -> Result<i64, StorageError> {
     Ok(count)
 }
 
+/// The open generations of an owner that have the same status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenCount {
+    pub owner_id: String,
+    pub status: GenerationStatus,
+    pub count: i64,
+}
+
+/// The open generations of all owners, counted.
+pub async fn count_open_by_owner(pool: &AnyPool) -> Result<Vec<OpenCount>, StorageError> {
+    let rows = sqlx::query(
+        "SELECT owner_id, status, COUNT(*) AS count FROM generations WHERE status IN ('queued', 'running', 'merging', 'interrupted') \
+         GROUP BY owner_id, status",
+    )
+    .fetch_all(pool)
+    .await?;
+    let of_row = |row: &AnyRow| {
+        let status: String = row.try_get("status")?;
+        Ok(OpenCount { owner_id: row.try_get("owner_id")?, status: status.parse()?, count: row.try_get("count")? })
+    };
+    rows.iter().map(of_row).collect()
+}
+
 /// 1 for the next one to start; meaningful only while it is queued.
 pub async fn queue_position(pool: &AnyPool, generation: &Generation) -> Result<i64, StorageError> {
     let ahead: i64 =

@@ -1,82 +1,66 @@
-//! `/ws`: the events of a key as they happen, and cancelling over the same line. The wire is in `wire::socket`, the cursor in `event_feed`;
-//! here are the connection, its beats and its end.
+//! `/ws`: the events of a key as they happen, and cancelling over the same line. The wire is in `wire::socket`, what is told when in
+//! `event_line`; here are the connection, its beats and its end.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::time::Duration;
 
+use futures::SinkExt;
 use jobs::view::CancelOutcome;
 use salvo::oapi::endpoint;
 use salvo::websocket::{Message, WebSocket, WebSocketUpgrade};
 use salvo::{Request, Response, Writer};
 use serde_json::{Value, json};
-use storage::events::{Event, SeqRange};
-use storage::{StorageError, events};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use storage::StorageError;
+use storage::events::SeqRange;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::authenticate::{self, Caller};
-use crate::event_feed::{EventFeed, SubscribeError};
+use crate::authenticate::Caller;
+use crate::event_feed::SubscribeError;
+use crate::event_line::{self, BATCH_BYTES_MAX, EventLine, Told, ticks};
 use crate::problem::{Code, Problem};
 use crate::scopes::Scope;
-use crate::wire::socket::{self, Envelope, Progress, Request as ClientRequest};
+use crate::wire::socket::{self, Envelope, Request as ClientRequest, close};
 
-pub const PROTOCOL: u32 = 1;
-pub const HEARTBEAT_S: u64 = 25;
 /// A client that says nothing at all, not even to a ping, is gone.
-const SILENCE_BEATS_MAX: u32 = 3;
+const SILENT_HEARTBEATS_MAX: u32 = 3;
 /// How often the key is looked at again.
 pub const RECHECK_S: u64 = 5;
-/// At most four a second.
-const PROGRESS_MS: u64 = 250;
-/// A client that subscribes at once is not told twice what it asks for: until then nothing is told at all.
-const GRACE_MS: u64 = 1_000;
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// A connection that reads nothing costs a few KiB.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// In one beat of `RECHECK_S`.
 const MESSAGES_MAX: u32 = 200;
-
-/// Close codes of the contract.
-mod close {
-    pub(super) const GOING_AWAY: u16 = 1001;
-    pub(super) const INTERNAL: u16 = 1011;
-    pub(super) const PROTOCOL: u16 = 4400;
-    pub(super) const KEY: u16 = 4401;
-    pub(super) const SLOW: u16 = 4408;
-    pub(super) const TOO_MANY: u16 = 4429;
-}
+/// How long a client that was too slow may take to fetch what is on its way, and why nothing more comes.
+const SLOW_CLOSE_MS: u64 = 30_000;
+const CLOSE_MS: u64 = 2_000;
 
 /// Real-time progress updates
 ///
 /// An upgrade to a WebSocket. Messages are JSON objects `{seq, type, ts, task_id, data}`; see the description of this document.
 #[endpoint(operation_id = "websocket", status_codes(101), responses((status_code = 101, description = "Switched to the WebSocket protocol")))]
 pub async fn upgrade(app: App, caller: Caller, req: &mut Request, res: &mut Response) -> Result<(), Problem> {
-    let place = place(&app)?;
-    let (feed, range) = EventFeed::open(&app.storage.rows, &app.tails, &caller.owner_id).await?;
-    let connection = (app.clone(), caller, feed, range, place);
+    let place = event_line::place(&app)?;
+    let (line, range) = EventLine::open(&app, &caller).await?;
+    let connection = (app.clone(), caller, line, range, place);
     let tracked = app.subscribers.clone();
-    let upgrading = WebSocketUpgrade::new().max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX);
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX))
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(BATCH_BYTES_MAX);
+    let upgrading = WebSocketUpgrade::with_config(config);
     let upgraded = upgrading.upgrade(req, res, move |socket| {
         tracked.track_future(async move {
-            let (app, caller, feed, range, place) = connection;
-            Connection::new(app, caller, socket, feed).run(range).await;
+            let (app, caller, line, range, place) = connection;
+            let connection = Connection { app, caller, socket, line, silent_heartbeats: 0, messages: 0 };
+            connection.run(range).await;
             drop(place);
         })
     });
     upgraded.await.map_err(|error| Problem::new(Code::InvalidRequest, error.brief))
-}
-
-/// A place among the open event connections.
-pub(super) fn place(app: &App) -> Result<OwnedSemaphorePermit, Problem> {
-    if app.stopping.is_cancelled() {
-        return Err(Problem::new(Code::NotReady, "the server is stopping").retry_after(1));
-    }
-    app.subscriber_places.clone().try_acquire_owned().map_err(|_| {
-        let detail = format!("there are {} open event connections, and more are not taken", app.config.subscribers_max);
-        Problem::new(Code::TooManySubscribers, detail).retry_after(10)
-    })
 }
 
 /// Why a connection ends.
@@ -91,118 +75,102 @@ struct Connection {
     app: App,
     caller: Caller,
     socket: WebSocket,
-    feed: EventFeed,
-    /// Whether the feed is read: after the first request, or after the grace.
-    listening: bool,
-    /// What changed since the last progress was told.
-    progress: BTreeMap<Uuid, Progress>,
-    beats: u64,
-    silent_beats: u32,
+    line: EventLine,
+    silent_heartbeats: u32,
     messages: u32,
 }
 
 impl Connection {
-    fn new(app: App, caller: Caller, socket: WebSocket, feed: EventFeed) -> Self {
-        Self { app, caller, socket, feed, listening: false, progress: BTreeMap::new(), beats: 0, silent_beats: 0, messages: 0 }
-    }
-
     async fn run(mut self, range: SeqRange) {
         let end = match self.talk(range).await {
             ControlFlow::Break(end) => end,
             ControlFlow::Continue(()) => End::Gone,
         };
         if let End::Close(code, reason) = end {
-            tracing::debug!(socket.close_code = code, key.id = %self.caller.key_id, "closed a websocket");
-            let limit = Duration::from_millis(self.app.config.subscriber_send_ms.min(2_000));
-            let _ = timeout(limit, self.socket.send(Message::close_with(code, reason))).await;
-            // The client's own close frame ends the handshake; whoever does not send it is left.
-            let _ = timeout(limit, async { while let Some(Ok(_)) = self.socket.recv().await {} }).await;
+            self.close(code, reason).await;
         }
     }
 
+    async fn close(mut self, code: u16, reason: &'static str) {
+        tracing::debug!(socket.close_code = code, key.id = %self.caller.key_id, "closed a websocket");
+        let goodbye = self.socket.send(Message::close_with(code, reason));
+        if code == close::SLOW {
+            self.app.slow_subscribers.send_modify(|count| *count += 1);
+            // What is on its way comes before the reason, and a stop does not wait for it.
+            tokio::select! {
+                _ = timeout(Duration::from_millis(SLOW_CLOSE_MS), goodbye) => {}
+                () = self.app.closing.cancelled() => {}
+            }
+        } else {
+            let _ = timeout(Duration::from_millis(CLOSE_MS), goodbye).await;
+        }
+        // The client's own close frame ends the handshake; whoever does not send it is left.
+        let _ = timeout(Duration::from_millis(CLOSE_MS), async { while let Some(Ok(_)) = self.socket.recv().await {} }).await;
+    }
+
     async fn talk(&mut self, range: SeqRange) -> ControlFlow<End> {
-        let hello = json!({
-            "protocol": PROTOCOL, "server_version": env!("CARGO_PKG_VERSION"), "last_seq": range.last, "oldest_seq": range.oldest,
-            "heartbeat_s": HEARTBEAT_S,
-        });
-        self.tell("hello", None, hello).await?;
+        let hello = self.line.hello(range);
+        self.send(Message::text(hello.to_text())).await?;
         let app = self.app.clone();
-        let grace = app.clock.sleep(GRACE_MS);
-        tokio::pin!(grace);
+        let closing = app.closing.cancelled();
+        tokio::pin!(closing);
         let mut beat = ticks(RECHECK_S * 1_000).await;
-        let mut progress = ticks(PROGRESS_MS).await;
         let mut keys = app.storage.rows.keys_changed();
         loop {
             tokio::select! {
-                () = app.closing.cancelled() => return ControlFlow::Break(End::Close(close::GOING_AWAY, "the server stops")),
+                () = &mut closing => return ControlFlow::Break(End::Close(close::GOING_AWAY, "the server stops")),
                 message = self.socket.recv() => match message {
                     Some(Ok(message)) => self.receive(&message).await?,
                     _ => return ControlFlow::Break(End::Gone),
                 },
-                event = self.feed.next(), if self.listening => self.deliver(event).await?,
-                _ = progress.tick(), if !self.progress.is_empty() => self.tell_progress().await?,
-                _ = beat.tick() => self.beat().await?,
-                Ok(()) = keys.changed() => self.recheck().await?,
-                () = &mut grace, if !self.listening => {
-                    self.feed.listen_by_default();
-                    self.listening = true;
+                told = self.line.next() => self.deliver(told).await?,
+                _ = beat.tick() => {
+                    self.messages = 0;
+                    self.recheck().await?;
                 }
+                Ok(()) = keys.changed() => self.recheck().await?,
             }
         }
-    }
-
-    async fn deliver(&mut self, event: Result<Arc<Event>, StorageError>) -> ControlFlow<End> {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                tracing::error!(%error, "events were not read");
-                return ControlFlow::Break(End::Close(close::INTERNAL, "come back with after_seq"));
-            }
-        };
-        if let Some((task_id, progress)) = Progress::of(&event) {
-            self.progress.insert(task_id, progress);
-        } else if let (Some(task_id), "job.completed" | "job.failed" | "job.cancelled") = (event.generation_id, event.kind.as_str()) {
-            self.progress.remove(&task_id);
-        }
-        self.send(Message::text(Envelope::stored(&event).to_text())).await
-    }
-
-    async fn tell_progress(&mut self) -> ControlFlow<End> {
-        for (task_id, progress) in std::mem::take(&mut self.progress) {
-            self.tell("job.progress", Some(task_id), progress.data()).await?;
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// Every few seconds: is the key still good, is the client still there.
-    async fn beat(&mut self) -> ControlFlow<End> {
-        self.messages = 0;
-        self.beats += 1;
-        self.recheck().await?;
-        if !self.beats.is_multiple_of(HEARTBEAT_S / RECHECK_S) {
-            return ControlFlow::Continue(());
-        }
-        self.silent_beats += 1;
-        if self.silent_beats > SILENCE_BEATS_MAX {
-            return ControlFlow::Break(End::Gone);
-        }
-        let last_seq = events::seq_range(self.app.storage.rows.read()).await.map(|range| range.last).ok();
-        self.tell("heartbeat", None, json!({"last_seq": last_seq})).await?;
-        self.send(Message::ping(Vec::new())).await
     }
 
     /// Is the key still good: asked now and then, and at once when one was ended here.
     async fn recheck(&mut self) -> ControlFlow<End> {
-        match authenticate::recheck(&self.app.storage, &self.caller, self.app.clock.now_ms()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return ControlFlow::Break(End::Close(close::KEY, "the key is no longer good")),
-            Err(error) => tracing::warn!(%error, "a key was not rechecked, will be repeated"),
+        if event_line::key_has_ended(&self.app, &self.caller).await {
+            return ControlFlow::Break(End::Close(close::KEY, "the key is no longer good"));
         }
         ControlFlow::Continue(())
     }
 
+    async fn deliver(&mut self, told: Result<Told, StorageError>) -> ControlFlow<End> {
+        match told {
+            Ok(Told::Stored(stored)) => {
+                let mut bytes = stored.text.len();
+                let mut batch = vec![Message::text(stored.text.clone())];
+                while bytes < BATCH_BYTES_MAX
+                    && let Some(stored) = self.line.next_read()
+                {
+                    bytes += stored.text.len();
+                    batch.push(Message::text(stored.text.clone()));
+                }
+                self.send_all(batch).await
+            }
+            Ok(Told::Passing(envelope)) => self.send(Message::text(envelope.to_text())).await,
+            Ok(Told::Heartbeat(envelope)) => {
+                self.silent_heartbeats += 1;
+                if self.silent_heartbeats > SILENT_HEARTBEATS_MAX {
+                    return ControlFlow::Break(End::Gone);
+                }
+                self.send_all(vec![Message::text(envelope.to_text()), Message::ping(Vec::new())]).await
+            }
+            Err(error) => {
+                tracing::error!(%error, "events were not read");
+                ControlFlow::Break(End::Close(close::INTERNAL, "come back with after_seq"))
+            }
+        }
+    }
+
     async fn receive(&mut self, message: &Message) -> ControlFlow<End> {
-        self.silent_beats = 0;
+        self.silent_heartbeats = 0;
         if message.is_close() {
             return ControlFlow::Break(End::Close(1000, "bye"));
         }
@@ -227,21 +195,25 @@ impl Connection {
 
     async fn answer(&mut self, request: ClientRequest) -> ControlFlow<End> {
         match request {
-            ClientRequest::Subscribe { reference, wish } => match self.feed.subscribe(reference.clone(), wish).await {
-                Ok(subscribed) => {
-                    self.listening = true;
-                    let data = json!({"ref": reference, "replayed": subscribed.replayed, "gap": subscribed.gap});
-                    self.tell("subscribed", None, data).await
+            ClientRequest::Subscribe { reference, wish } => {
+                if let Err(detail) = event_line::check_scope(&self.caller, &wish) {
+                    self.error(reference, Code::InsufficientScope.as_str(), detail).await?;
+                    return ControlFlow::Break(End::Close(close::SCOPE, "the key lacks the scope of this topic"));
                 }
-                Err(error @ SubscribeError::TooMany) => self.error(reference, "conflict", error.to_string()).await,
-                Err(SubscribeError::Storage(error)) => {
-                    tracing::error!(%error, "events were not read");
-                    ControlFlow::Break(End::Close(close::INTERNAL, "come back with after_seq"))
+                match self.line.subscribe(reference.clone(), wish).await {
+                    Ok(subscribed) => {
+                        let data = json!({"ref": reference, "replayed": subscribed.replayed, "gap": subscribed.gap});
+                        self.tell("subscribed", None, data).await
+                    }
+                    Err(error @ SubscribeError::TooMany) => self.error(reference, Code::Conflict.as_str(), error.to_string()).await,
+                    Err(SubscribeError::Storage(error)) => {
+                        tracing::error!(%error, "events were not read");
+                        ControlFlow::Break(End::Close(close::INTERNAL, "come back with after_seq"))
+                    }
                 }
-            },
+            }
             ClientRequest::Unsubscribe { reference } => {
-                self.feed.unsubscribe(reference.as_deref());
-                self.listening = true;
+                self.line.unsubscribe(reference.as_deref());
                 self.tell("ack", None, json!({"ref": reference})).await
             }
             ClientRequest::Ping { reference } => self.tell("ack", None, json!({"ref": reference})).await,
@@ -250,13 +222,21 @@ impl Connection {
     }
 
     async fn cancel(&mut self, reference: Option<String>, task_id: Option<String>) -> ControlFlow<End> {
-        if !self.caller.grants.allows(Scope::TtsGenerate) {
-            let detail = format!("cancelling needs the scope {}", Scope::TtsGenerate);
+        if !Scope::MAKERS.iter().any(|scope| self.caller.grants.allows(*scope)) {
+            let detail = "cancelling needs a key with the scope that the task was made with".to_owned();
             return self.error(reference, Code::InsufficientScope.as_str(), detail).await;
         }
         let Some(task_id) = task_id.and_then(|id| Uuid::parse_str(&id).ok()) else {
             return self.error(reference, Code::TaskNotFound.as_str(), "there is no task with this id".into()).await;
         };
+        let kind = match self.app.jobs.job(&self.caller.owner_id, task_id).await {
+            Ok(view) => view.map(|view| view.kind).unwrap_or_default(),
+            Err(error) => return self.failed(reference, &error).await,
+        };
+        let scope = Scope::of_work(&kind);
+        if !self.caller.grants.allows(scope) {
+            return self.error(reference, Code::InsufficientScope.as_str(), format!("cancelling this task needs the scope {scope}")).await;
+        }
         let state = match self.app.jobs.cancel(&self.caller.owner_id, task_id).await {
             Ok(CancelOutcome::Cancelled) => "cancelled",
             Ok(CancelOutcome::Cancelling) => "cancelling",
@@ -266,10 +246,7 @@ impl Connection {
             Ok(CancelOutcome::AlreadyFinal) => {
                 return self.error(reference, Code::NotCancellable.as_str(), "the task has ended already".into()).await;
             }
-            Err(error) => {
-                tracing::error!(%error, "a cancel by websocket failed");
-                return self.error(reference, Code::Internal.as_str(), "the request failed on the server".into()).await;
-            }
+            Err(error) => return self.failed(reference, &error).await,
         };
         self.tell("ack", Some(task_id), json!({"ref": reference, "task_id": task_id, "state": state})).await
     }
@@ -283,20 +260,28 @@ impl Connection {
         self.send(Message::text(envelope.to_text())).await
     }
 
-    /// One message, or the end of the connection: a client that can't take it in time is told to come back.
+    async fn failed(&mut self, reference: Option<String>, error: &StorageError) -> ControlFlow<End> {
+        tracing::error!(%error, "a cancel by websocket failed");
+        self.error(reference, Code::Internal.as_str(), "the request failed on the server".into()).await
+    }
+
     async fn send(&mut self, message: Message) -> ControlFlow<End> {
-        match timeout(Duration::from_millis(self.app.config.subscriber_send_ms), self.socket.send(message)).await {
+        self.send_all(vec![message]).await
+    }
+
+    /// A few messages, or the end of the connection: a client that can't take them in time is told to come back.
+    async fn send_all(&mut self, messages: Vec<Message>) -> ControlFlow<End> {
+        let limit = Duration::from_millis(self.app.config.subscriber_send_ms);
+        let sent = timeout(limit, async {
+            for message in messages {
+                self.socket.feed(message).await?;
+            }
+            self.socket.flush().await
+        });
+        match sent.await {
             Ok(Ok(())) => ControlFlow::Continue(()),
             Ok(Err(_)) => ControlFlow::Break(End::Gone),
             Err(_) => ControlFlow::Break(End::Close(close::SLOW, "too slow: come back with after_seq")),
         }
     }
-}
-
-/// Regular ticks, the first after one period; late ones are not made up for.
-async fn ticks(period_ms: u64) -> Interval {
-    let mut ticks = interval(Duration::from_millis(period_ms));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks.tick().await;
-    ticks
 }

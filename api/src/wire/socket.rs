@@ -1,12 +1,25 @@
 //! Messages of the WebSocket and of the event stream: one envelope for both, and what a client may send.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use storage::events::Event;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
 use crate::wire::job::{audio_url, chunk_url};
 use crate::wire::time::rfc3339;
+
+/// Close codes of the contract; the event stream says them in its last record.
+pub mod close {
+    pub const GOING_AWAY: u16 = 1001;
+    pub const INTERNAL: u16 = 1011;
+    pub const PROTOCOL: u16 = 4400;
+    pub const KEY: u16 = 4401;
+    pub const SCOPE: u16 = 4403;
+    pub const SLOW: u16 = 4408;
+    pub const TOO_MANY: u16 = 4429;
+}
 
 /// What goes out. Stored events have a `seq`; what is only told (progress, greetings) has none.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -44,6 +57,35 @@ impl Envelope {
 
     pub fn to_text(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|_| String::from("{}"))
+    }
+
+    /// As a record of the event stream.
+    pub fn to_record(&self) -> String {
+        record(self.seq, &self.kind, &self.to_text())
+    }
+}
+
+/// One record of the event stream. JSON has no line breaks of its own, so one `data` line is enough.
+fn record(seq: Option<i64>, kind: &str, text: &str) -> String {
+    let id = seq.map(|seq| format!("id: {seq}\n")).unwrap_or_default();
+    format!("{id}event: {kind}\ndata: {text}\n\n")
+}
+
+/// A stored event with its messages, written once for all connections that are told it.
+#[derive(Debug)]
+pub struct Stored {
+    pub event: Event,
+    /// For the WebSocket.
+    pub text: Utf8Bytes,
+    /// For the event stream.
+    pub record: Bytes,
+}
+
+impl Stored {
+    pub fn of(event: Event) -> Self {
+        let text = Envelope::stored(&event).to_text();
+        let record = record(Some(event.seq), &event.kind, &text).into();
+        Self { record, text: text.into(), event }
     }
 }
 
@@ -120,6 +162,35 @@ pub struct NotUnderstood {
 
 const TOPICS: [&str; 3] = ["jobs", "queue", "system"];
 
+impl Wish {
+    /// `Err` says which topic there is none of.
+    pub fn check_topics(&self) -> Result<(), String> {
+        match self.topics.iter().find(|topic| !TOPICS.contains(&topic.as_str())) {
+            Some(topic) => Err(format!("no topic {topic}; there are {}", TOPICS.join(", "))),
+            None => Ok(()),
+        }
+    }
+
+    pub fn wants_topic(&self, topic: &str) -> bool {
+        if self.topics.is_empty() { topic == "jobs" } else { self.topics.iter().any(|wanted| wanted == topic) }
+    }
+
+    /// Whether it asks for more than the caller's own jobs.
+    pub fn looks_at_system(&self) -> bool {
+        self.wants_topic("queue") || self.wants_topic("system")
+    }
+
+    /// Whether it asks for this event, if that is new enough.
+    pub fn wants(&self, event: &Event) -> bool {
+        let topic = match event.kind.split('.').next().unwrap_or_default() {
+            "job" | "chunk" | "timeline" => "jobs",
+            "queue" => "queue",
+            _ => "system",
+        };
+        self.wants_topic(topic) && (self.task_ids.is_empty() || event.generation_id.is_none_or(|id| self.task_ids.contains(&id)))
+    }
+}
+
 pub fn parse(text: &str) -> Result<Request, NotUnderstood> {
     let broken = |detail: String| NotUnderstood { reference: None, code: "invalid_request", detail, close: true };
     let message: Value = serde_json::from_str(text).map_err(|error| broken(format!("not JSON: {error}")))?;
@@ -139,9 +210,7 @@ pub fn parse(text: &str) -> Result<Request, NotUnderstood> {
     match kind.as_str() {
         "subscribe" => {
             let wish: Wish = serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| wrong(error.to_string()))?;
-            if let Some(topic) = wish.topics.iter().find(|topic| !TOPICS.contains(&topic.as_str())) {
-                return Err(wrong(format!("no topic {topic}; there are {}", TOPICS.join(", "))));
-            }
+            wish.check_topics().map_err(wrong)?;
             Ok(Request::Subscribe { reference, wish })
         }
         "unsubscribe" => Ok(Request::Unsubscribe { reference }),
@@ -186,6 +255,17 @@ mod tests {
             let told = parse(mistake).unwrap_err();
             assert_eq!((told.close, told.reference.as_deref()), (false, Some("5")), "{mistake}");
         }
+    }
+
+    #[test]
+    fn a_record_is_one_data_line() {
+        let envelope = Envelope::told("job.failed", None, json!({"detail": "a\nb"}), 0);
+        assert_eq!(Envelope { seq: Some(7), ..envelope.clone() }.to_record().lines().count(), 4);
+        assert!(envelope.to_record().starts_with("event: job.failed\ndata: {"));
+        let event = Event { seq: 3, owner_id: "o".into(), generation_id: None, kind: "job.started".into(), data: json!({}), at_ms: 0 };
+        let told = Envelope::stored(&event);
+        let stored = Stored::of(event);
+        assert_eq!((stored.text.as_str(), stored.record), (told.to_text().as_str(), told.to_record().into()));
     }
 
     #[test]

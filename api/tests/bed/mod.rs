@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod line;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
