@@ -5,7 +5,7 @@
 
 mod bed;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use api::event_feed::{EventFeed, Subscribed};
 use api::wire::socket::Wish;

@@ -49,7 +49,7 @@ pub(crate) async fn listen(bed: &Bed) -> SocketAddr {
 /// With a receive buffer that does not grow, so that one who does not read stalls the other end soon.
 pub(crate) async fn tcp(address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(64 * 1024).unwrap();
+    socket.set_recv_buffer_size(256 * 1024).unwrap();
     socket.connect(address).await.unwrap()
 }
 
