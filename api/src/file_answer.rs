@@ -1,6 +1,7 @@
 //! Files: whole or in part, with a strong tag that is the hash of the bytes, streamed so that memory stays flat whatever the size.
 
 use bytes::Bytes;
+use jobs::format::AudioFormat;
 use salvo::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
     HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE,
@@ -106,19 +107,25 @@ impl Writer for FileAnswer {
     }
 }
 
-/// Documents a file of `content_type` with its ranges.
-pub fn document(operation: &mut Operation, content_type: &str) {
+/// Documents audio in any of its formats, with its ranges.
+pub fn document_audio(operation: &mut Operation) {
+    document(operation, &AudioFormat::ALL.map(AudioFormat::content_type));
+}
+
+fn document(operation: &mut Operation, content_types: &[&str]) {
     let binary = || {
         let format = SchemaFormat::KnownFormat(KnownFormat::Binary);
         RefOr::Type(Schema::from(Object::with_type(BasicType::String).format(format)))
     };
-    operation.responses.insert("200", oapi::Response::new("The whole file; `ETag` is its SHA-256").add_content(content_type, binary()));
-    operation.responses.insert("206", oapi::Response::new("The range that was asked for").add_content(content_type, binary()));
+    let with_contents =
+        |response| content_types.iter().fold(response, |response: oapi::Response, kind| response.add_content(*kind, binary()));
+    operation.responses.insert("200", with_contents(oapi::Response::new("The whole file; `ETag` changes with its bytes")));
+    operation.responses.insert("206", with_contents(oapi::Response::new("The range that was asked for")));
     operation.responses.insert("304", oapi::Response::new("The caller has it already"));
 }
 
 impl EndpointOutRegister for FileAnswer {
     fn register(_components: &mut Components, operation: &mut Operation) {
-        document(operation, "audio/wav");
+        document_audio(operation);
     }
 }

@@ -12,8 +12,8 @@ use crate::app::App;
 use crate::body::DrainBody;
 use crate::cors::Cors;
 use crate::endpoints::{
-    api_keys, audio, categories, chunk_audio, docs, events, favorites, generate, generations, health, jobs, montages, queue, system, text,
-    voice_archives, voices, websocket, ws_ticket,
+    api_keys, audio, categories, chunk_audio, docs, events, favorites, generate, generations, health, jobs, montages, queue, regenerate,
+    system, text, timeline, voice_archives, voices, websocket, ws_ticket,
 };
 use crate::gate::{Access, BodyKind, Gate};
 use crate::host_check::HostPolicy;
@@ -150,6 +150,7 @@ pub fn table() -> Vec<Route> {
             post("/api/generate/clone-chunked", scope(Scope::TtsGenerate)) => generate::clone_chunked, adds_work;
             post("/api/generate/clone-chunked-multivoice", scope(Scope::TtsGenerate)) => generate::clone_chunked_multivoice, adds_work;
             post("/api/generate/clone-chunked-multilang", scope(Scope::TtsGenerate)) => generate::clone_chunked_multilang, adds_work;
+            post("/api/generate/regenerate-chunk", scope(Scope::TtsGenerate)) => regenerate::regenerate_chunk, adds_work;
             post("/api/generate/merge-chunks", scope(Scope::TtsGenerate)) => generate::merge_chunks;
             post("/api/generation/cancel", scope(Scope::TtsGenerate)) => queue::cancel_generation;
             get("/api/audio/chunk/{task_id}/{index}", scope(Scope::TtsGenerate)) => chunk_audio::get_chunk_audio, light;
@@ -157,6 +158,12 @@ pub fn table() -> Vec<Route> {
         }
         "Audio" {
             post("/api/audio-duration", scope(Scope::AudioProcess)) => audio::audio_duration, light, multipart;
+        }
+        "Timeline" {
+            get("/api/timeline/{task_id}", scope(Scope::TtsTimeline)) => timeline::get_timeline;
+            post("/api/timeline/{task_id}/layout", scope(Scope::TtsTimeline)) => timeline::save_layout;
+            post("/api/generate/merge-timeline", scope(Scope::TtsTimeline)) => timeline::merge_timeline, adds_work;
+            get("/api/timeline/{task_id}/audio/{render_id}", scope(Scope::TtsTimeline)) => timeline::get_audio, light, ours;
         }
         "Generations" {
             get("/api/generations", scope(Scope::VoicesRead)) => generations::list_generations;

@@ -64,7 +64,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let watcher = tokio::spawn(storage.rows.clone().watch_other_processes());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let engine = start_engine(&config, &folder).await?;
-    let jobs = Jobs::new(storage.clone(), engine.clone(), clock.clone(), jobs_config(&config));
+    let jobs = Jobs::new(storage.clone(), engine.clone(), clock.clone(), jobs_config(&config, &instance));
     let door = listen::open(&config).await?;
     let worker = match config.role {
         Role::All => {
@@ -197,8 +197,8 @@ async fn start_engine(config: &Config, folder: &DataFolder) -> Result<EngineHand
     Ok(started.map_err(io::Error::other)??)
 }
 
-fn jobs_config(config: &Config) -> JobsConfig {
-    let defaults = JobsConfig::default();
+fn jobs_config(config: &Config, instance: &Instance) -> JobsConfig {
+    let defaults = JobsConfig::new(instance.temporary.clone());
     let limits =
         PlanLimits { text_chars_max: config.text_chars_max as usize, chunks_max: config.chunks_max as usize, ..defaults.limits.clone() };
     let slots = speech::workers(config) as i64;

@@ -1,10 +1,12 @@
 //! Cancelling a generation or a single job: what waits is cancelled at once, what runs is told in memory and by its row, and the generation closes when the
 //! last of it has ended.
 
+use storage::chunks::ChunkStatus;
 use storage::generations::{self, GenerationFilter};
 use storage::{StorageError, chunks};
 use uuid::Uuid;
 
+use crate::job::JobKind;
 use crate::view::CancelOutcome;
 use crate::{Jobs, fail_point, moves};
 
@@ -44,7 +46,13 @@ impl Jobs {
             return Ok(CancelOutcome::NotFound);
         };
         let mut tx = self.storage.rows.begin().await?;
+        if let Some(generation_id) = row.generation_id {
+            generations::lock(&mut tx, generation_id).await?;
+        }
         let cancelled = storage::jobs::cancel_one(&mut tx, row.id, "cancelled on request", self.clock.now_ms()).await?;
+        if let (Some(_), Ok(JobKind::SpeakChunk(take))) = (&cancelled, JobKind::parse(&row.kind, &row.payload)) {
+            chunks::set_status(&mut tx, take.chunk_id(), ChunkStatus::Cancelled, row.attempt, None).await?;
+        }
         tx.commit().await?;
         let Some(cancelled) = cancelled else {
             return Ok(CancelOutcome::AlreadyFinal);

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::fail_point;
 use crate::in_flight::InFlight;
 use crate::merge_chunks::MergeChunks;
+use crate::merge_timeline::MergeTimeline;
 use crate::speak_chunk::SpeakChunk;
 
 /// Everything that a run may touch.
@@ -140,6 +141,7 @@ pub(crate) const QUEUES: [&str; 2] = [QUEUE_CPU, QUEUE_IO];
 pub(crate) enum JobKind {
     SpeakChunk(SpeakChunk),
     MergeChunks(MergeChunks),
+    MergeTimeline(MergeTimeline),
 }
 
 impl JobKind {
@@ -147,6 +149,7 @@ impl JobKind {
         match kind {
             SpeakChunk::NAME => serde_json::from_str(payload).map(Self::SpeakChunk),
             MergeChunks::NAME => serde_json::from_str(payload).map(Self::MergeChunks),
+            MergeTimeline::NAME => serde_json::from_str(payload).map(Self::MergeTimeline),
             _ => Err(serde::de::Error::custom(format!("no job kind {kind}"))),
         }
     }
@@ -155,6 +158,16 @@ impl JobKind {
         match self {
             Self::SpeakChunk(job) => job.run(context).await,
             Self::MergeChunks(job) => job.run(context).await,
+            Self::MergeTimeline(job) => job.run(context).await,
+        }
+    }
+
+    /// Asked for by itself, and not a step of its generation.
+    pub(crate) fn is_by_hand(&self) -> bool {
+        match self {
+            Self::SpeakChunk(job) => job.is_by_hand(),
+            Self::MergeChunks(job) => !job.completes_generation,
+            Self::MergeTimeline(_) => true,
         }
     }
 
@@ -163,6 +176,7 @@ impl JobKind {
         match self {
             Self::SpeakChunk(_) => SpeakChunk::TIMEOUT_MS,
             Self::MergeChunks(_) => MergeChunks::TIMEOUT_MS,
+            Self::MergeTimeline(_) => MergeTimeline::TIMEOUT_MS,
         }
     }
 }

@@ -4,11 +4,14 @@
 //! [`Jobs`] is the handle of the front door (submit, cancel, look up; needs no workers in this process), [`worker::Worker`] runs the jobs.
 //! This crate may not know HTTP and holds no SQL.
 
+pub mod arrange;
 mod backoff;
 mod cancel;
 pub mod clock;
 pub mod delete;
+pub mod download;
 pub mod fail_point;
+pub mod format;
 mod in_flight;
 pub mod isolate;
 mod job;
@@ -16,12 +19,14 @@ pub mod lease;
 mod look_up;
 mod mend_chunks;
 mod merge_chunks;
+pub mod merge_timeline;
 pub mod montages;
 mod moves;
 pub mod pause;
 pub mod plan;
 mod queue;
 mod recover;
+mod regenerate_chunk;
 mod render;
 pub mod retry;
 pub mod room;
@@ -32,15 +37,18 @@ pub mod submission;
 mod submit;
 mod suspect;
 pub mod sweep;
+pub mod timeline;
 pub mod view;
 pub mod voices;
 pub mod worker;
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use engine::handle::EngineHandle;
 use engine::speech::{Availability, Capabilities};
 use storage::{Storage, StorageError};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -61,12 +69,17 @@ pub struct JobsConfig {
     pub room: RoomConfig,
     /// How many jobs run at a time, for the look at the queue.
     pub slots: i64,
+    /// Where files are converted; on the same disk as what is kept.
+    pub temporary_folder: PathBuf,
 }
 
-impl Default for JobsConfig {
-    fn default() -> Self {
+/// Conversions at a time.
+const CONVERSIONS_MAX: usize = 2;
+
+impl JobsConfig {
+    pub fn new(temporary_folder: PathBuf) -> Self {
         let room = RoomConfig { open_generations_max: 100_000, wait_max_s: 7 * 24 * 60 * 60, retry_after_s: 30 };
-        Self { limits: PlanLimits::default(), room, slots: 4 }
+        Self { limits: PlanLimits::default(), room, slots: 4, temporary_folder }
     }
 }
 
@@ -90,11 +103,20 @@ pub struct Jobs {
     room: Arc<Room>,
     /// The leases of this process' workers, once there are any: a cancel reaches them without a detour.
     leases: Arc<OnceLock<Arc<Leases>>>,
+    converting: Arc<Semaphore>,
 }
 
 impl Jobs {
     pub fn new(storage: Storage, engine: EngineHandle, clock: Arc<dyn Clock>, config: JobsConfig) -> Self {
-        Self { storage, engine, clock, config: Arc::new(config), room: Arc::default(), leases: Arc::default() }
+        Self {
+            storage,
+            engine,
+            clock,
+            config: Arc::new(config),
+            room: Arc::default(),
+            leases: Arc::default(),
+            converting: Arc::new(Semaphore::new(CONVERSIONS_MAX)),
+        }
     }
 
     /// To be called once, after the workers of this process were started.

@@ -10,6 +10,8 @@ use storage::{StorageError, renders};
 use uuid::Uuid;
 
 use crate::Jobs;
+use crate::merge_chunks::MergeChunks;
+use crate::speak_chunk::SpeakChunk;
 use crate::view::{ChunkView, JobFailure, JobView, QueueView};
 
 /// How long a waiting reader sleeps at most before it looks again: commits of other processes on SQLite raise no signal here.
@@ -186,7 +188,7 @@ fn view_of_job(row: &JobRow) -> JobView {
         id: row.id,
         generation_id: row.generation_id,
         owner_id: row.owner_id.clone(),
-        kind: format!("generate.{}", row.kind),
+        kind: kind_shown(&row.kind),
         status: status.into(),
         progress: if row.state == JobState::Done { 1.0 } else { 0.0 },
         stage: None,
@@ -205,7 +207,15 @@ fn view_of_job(row: &JobRow) -> JobView {
         voice_id: None,
         voice_name: None,
         metadata: None,
-        has_audio: row.state == JobState::Done,
+        has_audio: row.state == JobState::Done && row.kind == MergeChunks::NAME,
+    }
+}
+
+/// A job under the name of the call that asks for it.
+fn kind_shown(kind: &str) -> String {
+    match kind {
+        SpeakChunk::NAME => "generate.regenerate_chunk".into(),
+        kind => format!("generate.{kind}"),
     }
 }
 

@@ -9,10 +9,11 @@ use storage::blobs::{RenderPart, StoredBlob};
 use storage::chunks::{Chunk, ChunkStatus};
 use storage::generations::{self, Generation, GenerationStatus};
 use storage::jobs::NewJob;
-use storage::renders::Render;
+use storage::renders::{Render, RenderKind};
 use storage::{BlobKey, StorageError, Tx, renders};
 use uuid::Uuid;
 
+use crate::format::AudioFormat;
 use crate::job::{Committed, JobContext, JobError, QUEUE_IO};
 use crate::look_up::all_chunks;
 use crate::render::{self, RenderError, Rendered};
@@ -61,9 +62,9 @@ impl MergeChunks {
             Err(RenderError::Job(error)) => return Err(error),
         };
         fail_point::pass("merge.before_blob");
-        let wav = self.store(context, &rendered).await?;
+        let blob = self.store(context, &rendered).await?;
         fail_point::pass("merge.after_blob");
-        self.finish(context, &generation, &rendered, wav).await
+        self.finish(context, &generation, &rendered, blob).await
     }
 
     async fn announce_resume(&self, context: &JobContext, generation: &Generation) -> Result<(), JobError> {
@@ -80,7 +81,7 @@ impl MergeChunks {
         blobs.put(key(RenderPart::Srt), rendered.srt.clone().into()).await?;
         blobs.put(key(RenderPart::Vtt), rendered.vtt.clone().into()).await?;
         blobs.put(key(RenderPart::Peaks), rendered.peaks.clone().into()).await?;
-        Ok(blobs.put_file(key(RenderPart::Wav), rendered.wav.path()).await?)
+        Ok(blobs.put_file(key(rendered.format.part()), rendered.file.path()).await?)
     }
 
     async fn finish(
@@ -88,15 +89,16 @@ impl MergeChunks {
         context: &JobContext,
         generation: &Generation,
         rendered: &Rendered,
-        wav: StoredBlob,
+        blob: StoredBlob,
     ) -> Result<Committed, JobError> {
         let now_ms = context.now_ms();
         let render = Render {
             id: context.fence().job_id,
             generation_id: self.generation_id,
+            kind: RenderKind::Chunks,
             params: serde_json::to_string(&self.options).map_err(StorageError::from)?,
-            content_type: "audio/wav".into(),
-            blob: wav,
+            content_type: rendered.format.content_type().into(),
+            blob,
             duration_ms: rendered.duration_ms,
             report: rendered.report.to_string(),
             created_at_ms: now_ms,
@@ -113,6 +115,8 @@ impl MergeChunks {
             moves::completed(&mut tx, generation, Some(&text), data, now_ms).await?;
             moves::close_if_cancelled(&mut tx, generation.id, now_ms).await?;
         } else {
+            // The generation's audio is now this file, and its result says what is in it.
+            generations::set_result(&mut tx, generation.id, Some(&text)).await?;
             moves::merged(&mut tx, generation, data, now_ms).await?;
         }
         context.commit(tx, "merge.before_commit", "merge.after_commit").await
@@ -123,7 +127,7 @@ impl MergeChunks {
 fn result_of(render: &Render, report: &Value) -> Value {
     json!({
         "render_id": render.id, "duration_ms": render.duration_ms, "size_bytes": render.blob.size_bytes,
-        "sha256": render.blob.sha256, "loudness": report["loudness"], "chunks": report["chunks"],
+        "sha256": render.blob.sha256, "content_type": render.content_type, "loudness": report["loudness"], "chunks": report["chunks"],
     })
 }
 
@@ -155,7 +159,7 @@ pub(crate) fn check_options(options: &MergeOptions) -> Vec<FieldError> {
             errors.push(FieldError { field: field.into(), message: message.into() });
         }
     };
-    check(options.format == "wav", "format", "must be wav");
+    check(AudioFormat::parse(&options.format).is_some(), "format", &format!("must be one of {}", AudioFormat::names()));
     check((8_000..=192_000).contains(&options.sample_rate_hz), "sample_rate", "must be between 8000 and 192000");
     check(matches!(options.bit_depth, 16 | 24), "bit_depth", "must be 16 or 24");
     check(options.gap_ms.is_none_or(|ms| ms <= 10_000), "gap_ms", "must be at most 10000");
@@ -193,7 +197,45 @@ pub(crate) async fn enqueue(tx: &mut Tx, generation: &Generation, merge: &MergeC
     storage::jobs::enqueue(tx, &[job], now_ms).await
 }
 
+/// Where a chunk lies in a merged file; the part of the report that is read again.
+#[derive(Debug, Deserialize)]
+struct PlacedTake {
+    index: u32,
+    take: u32,
+}
+
+#[derive(Debug, Deserialize)]
+struct Report {
+    chunks: Vec<PlacedTake>,
+}
+
+/// Whether a merged file holds a take that a newer one has replaced. A take that the merge was told to use is no old one.
+fn is_stale(render: &Render, newest: &[(u32, u32)]) -> Result<bool, StorageError> {
+    let report: Report = serde_json::from_str(&render.report)?;
+    let options: MergeOptions = serde_json::from_str(&render.params)?;
+    let newest: BTreeMap<u32, u32> = newest.iter().copied().collect();
+    let old = |place: &PlacedTake| {
+        !options.takes.contains_key(&place.index) && newest.get(&place.index).is_some_and(|newest| *newest > place.take)
+    };
+    Ok(report.chunks.iter().any(old))
+}
+
 impl Jobs {
+    /// All takes of all chunks, by index and take.
+    pub(crate) async fn all_chunks(&self, generation_id: Uuid) -> Result<Vec<Chunk>, StorageError> {
+        all_chunks(self.storage.rows.read(), generation_id).await
+    }
+
+    /// Whether a chunk was made again since the generation's audio was merged; `None` where there is no audio.
+    pub async fn audio_is_stale(&self, generation_id: Uuid) -> Result<Option<bool>, StorageError> {
+        let pool = self.storage.rows.read();
+        let Some(render) = renders::newest(pool, generation_id).await? else {
+            return Ok(None);
+        };
+        let newest = storage::chunks::newest_finished_takes(pool, generation_id).await?;
+        is_stale(&render, &newest).map(Some)
+    }
+
     /// Merges by hand: a job of its own, whose file becomes the generation's audio.
     pub async fn request_merge(&self, owner_id: &str, order: MergeOrder) -> Result<JobView, SubmitError> {
         let MergeOrder { task_id, options, idempotency, trace } = order;
@@ -202,7 +244,7 @@ impl Jobs {
             return Err(SubmitError::Invalid(errors));
         }
         let generation = self.generation(owner_id, task_id).await?.ok_or(SubmitError::TaskNotFound(task_id))?;
-        let chunks = all_chunks(self.storage.rows.read(), task_id).await?;
+        let chunks = self.all_chunks(task_id).await?;
         let known: BTreeSet<u32> = chunks.iter().map(|chunk| chunk.id.index).collect();
         if let Some(unknown) = options.order.iter().find(|index| !known.contains(index)) {
             let message = format!("there is no chunk {unknown}");

@@ -1,4 +1,4 @@
-//! The computing half of a merge: chosen chunks in, one WAV in the temporary folder and its subtitles and peaks out. Runs on a blocking
+//! The computing half of a merge: chosen chunks in, one file in the temporary folder and its subtitles and peaks out. Runs on a blocking
 //! thread; it may not write rows or blobs.
 
 use std::fs::File;
@@ -9,7 +9,7 @@ use audio::blocks::SampleBlocks;
 use audio::merge::{self, MergeChunk, MergeConfig, MergeError, MergeReport, MergedChunk, TrimSilence};
 use audio::peaks::PeakBuilder;
 use audio::subtitles::{self, CueRules, SpokenChunk, TimedWord};
-use audio::wav::{BitDepth, Tags, WavLayout, WavReader};
+use audio::wav::{BitDepth, WavLayout, WavReader};
 use engine::speech::WordTiming;
 use engine::text::marks::{self, Span};
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ use storage::chunks::Chunk;
 use storage::generations::Generation;
 use storage::{BlobKey, StorageError};
 
+use crate::format::{AudioFormat, ConvertError, tags_of, write_as};
 use crate::job::{JobContext, JobError};
 use crate::plan::ChunkSpec;
 use crate::submission::MergeOptions;
@@ -24,7 +25,8 @@ use crate::submission::MergeOptions;
 /// What a merge made; the file goes with the value.
 #[derive(Debug)]
 pub(crate) struct Rendered {
-    pub wav: tempfile::NamedTempFile,
+    pub file: tempfile::NamedTempFile,
+    pub format: AudioFormat,
     pub srt: String,
     pub vtt: String,
     pub peaks: Vec<u8>,
@@ -63,12 +65,8 @@ pub(crate) async fn render(
 }
 
 fn config_of(generation: &Generation, options: &MergeOptions) -> MergeConfig {
-    let tags = Tags {
-        title: generation.title.clone(),
-        artist: generation.voice_name.clone(),
-        software: Some(concat!("ClonyVoice ", env!("CARGO_PKG_VERSION")).into()),
-        comment: Some("synthetic speech".into()),
-    };
+    let depth = BitDepth::from_bits(options.bit_depth).unwrap_or(BitDepth::Pcm16);
+    let encoding = format_of(options).encoding(depth);
     MergeConfig {
         gap_ms: u64::from(options.gap_ms.unwrap_or(0)),
         crossfade_ms: u64::from(options.crossfade_ms),
@@ -76,10 +74,43 @@ fn config_of(generation: &Generation, options: &MergeOptions) -> MergeConfig {
         normalize: options
             .normalize
             .map(|normalize| merge::Normalize { target_lufs: normalize.target_lufs, true_peak_db: normalize.true_peak_db }),
-        sample_rate_hz: options.sample_rate_hz,
-        bit_depth: BitDepth::from_bits(options.bit_depth).unwrap_or(BitDepth::Pcm16),
-        layout: WavLayout { tags, ..WavLayout::default() },
+        sample_rate_hz: encoding.rate_for(options.sample_rate_hz),
+        bit_depth: depth,
+        layout: WavLayout { tags: tags_of(generation), ..WavLayout::default() },
     }
+}
+
+/// A file with what was measured on its way.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub file: tempfile::NamedTempFile,
+    pub format: AudioFormat,
+    pub peaks: Vec<u8>,
+    pub report: MergeReport,
+}
+
+/// The samples that `open` gives, in order, as one file of the wanted format. Blocks its thread.
+pub(crate) fn write(
+    context: &JobContext,
+    sources: &[MergeChunk],
+    open: &mut dyn FnMut(usize) -> io::Result<Box<dyn SampleBlocks>>,
+    config: &MergeConfig,
+    format: AudioFormat,
+) -> Result<Written, RenderError> {
+    let mut on_block = |_done: f32| if context.token.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let wav = temporary_file(context)?;
+    let writer = BufWriter::with_capacity(256 * 1024, wav.reopen().map_err(StorageError::from)?);
+    let (writer, report) = merge::merge(sources, open, config, writer, &mut on_block).map_err(failed)?;
+    let file: File = writer.into_inner().map_err(|error| StorageError::from(error.into_error()))?;
+    drop(file);
+    let peaks = peaks_of(&wav)?;
+    let file = if format == AudioFormat::Wav { wav } else { encode_file(context, &wav, format, config)? };
+    Ok(Written { file, format, peaks, report })
+}
+
+/// Checked when the merge was asked for.
+fn format_of(options: &MergeOptions) -> AudioFormat {
+    AudioFormat::parse(&options.format).unwrap_or(AudioFormat::Wav)
 }
 
 fn render_blocking(context: &JobContext, chunks: &[Chunk], options: &MergeOptions, config: &MergeConfig) -> Result<Rendered, RenderError> {
@@ -93,13 +124,7 @@ fn render_blocking(context: &JobContext, chunks: &[Chunk], options: &MergeOption
         let reader = WavReader::new(Cursor::new(bytes)).map_err(io::Error::other)?;
         Ok(Box::new(reader))
     };
-    let mut on_block = |_done: f32| if context.token.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let wav = tempfile::Builder::new().suffix(".wav").tempfile_in(&*context.temporary_folder).map_err(StorageError::from)?;
-    let writer = BufWriter::with_capacity(256 * 1024, wav.reopen().map_err(StorageError::from)?);
-    let (writer, report) = merge::merge(&sources, &mut open, config, writer, &mut on_block).map_err(failed)?;
-    let file: File = writer.into_inner().map_err(|error| StorageError::from(error.into_error()))?;
-    drop(file);
-    let peaks = peaks_of(&wav)?;
+    let Written { file, format, peaks, report } = write(context, &sources, &mut open, config, format_of(options))?;
     let cues = subtitles::cues(&spoken_chunks(chunks, &report)?, &CueRules::default());
     Ok(Rendered {
         srt: written(|writer| subtitles::write_srt(&cues, writer))?,
@@ -107,8 +132,34 @@ fn render_blocking(context: &JobContext, chunks: &[Chunk], options: &MergeOption
         peaks,
         duration_ms: report.duration_ms as i64,
         report: report_of(chunks, &report),
-        wav,
+        file,
+        format,
     })
+}
+
+fn temporary_file(context: &JobContext) -> Result<tempfile::NamedTempFile, JobError> {
+    Ok(tempfile::Builder::new().prefix("render-").tempfile_in(&*context.temporary_folder).map_err(StorageError::from)?)
+}
+
+/// Merged as WAV first: loudness and peaks are read from there, and a codec knows no second walk.
+fn encode_file(
+    context: &JobContext,
+    wav: &tempfile::NamedTempFile,
+    format: AudioFormat,
+    config: &MergeConfig,
+) -> Result<tempfile::NamedTempFile, JobError> {
+    let target = temporary_file(context)?;
+    let open = |file: &tempfile::NamedTempFile| file.reopen().map_err(|error| JobError::from(StorageError::from(error)));
+    let reader = WavReader::new(BufReader::with_capacity(256 * 1024, open(wav)?)).map_err(|error| JobError::Retry(error.to_string()))?;
+    let writer = BufWriter::with_capacity(256 * 1024, open(&target)?);
+    let mut go_on = || if context.token.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let written = write_as(Box::new(reader), format, config.bit_depth, config.layout.tags.clone(), writer, &mut go_on);
+    match written {
+        Ok(_) => Ok(target),
+        Err(_) if context.token.is_cancelled() => Err(JobError::Stopped),
+        Err(ConvertError::Storage(error)) => Err(error.into()),
+        Err(error) => Err(JobError::Discard(error.to_string())),
+    }
 }
 
 /// The gap that was asked for, or else each chunk's own pause; nothing after the last. Trimming takes the pauses that marks put at the edges

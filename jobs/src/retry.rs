@@ -74,7 +74,7 @@ pub(crate) async fn requeue_rest(tx: &mut Tx, generation: &Generation, now_ms: i
 
 /// The job that speaks one take.
 pub(crate) fn job_of(generation: &Generation, id: ChunkId, run_at_ms: i64) -> Result<NewJob, StorageError> {
-    let payload = serde_json::to_string(&SpeakChunk { generation_id: id.generation_id, index: id.index, take: id.take })?;
+    let payload = serde_json::to_string(&SpeakChunk { generation_id: id.generation_id, index: id.index, take: id.take, replaces: false })?;
     Ok(NewJob {
         id: Uuid::now_v7(),
         kind: SpeakChunk::NAME.into(),

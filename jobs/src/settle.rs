@@ -124,9 +124,9 @@ async fn note_failed_attempt(
     Ok(())
 }
 
-/// What the end of a discarded job means for its generation; a merge that was asked for by hand fails alone.
+/// What the end of a discarded job means for its generation; what was asked for by hand fails alone.
 async fn fail_generation(tx: &mut storage::Tx, job: &ClaimedJob, code: &str, error: &str, now_ms: i64) -> Result<Vec<Uuid>, StorageError> {
-    let by_hand = matches!(JobKind::parse(&job.kind, &job.payload), Ok(JobKind::MergeChunks(merge)) if !merge.completes_generation);
+    let by_hand = JobKind::parse(&job.kind, &job.payload).is_ok_and(|kind| kind.is_by_hand());
     let Some(generation_id) = job.generation_id.filter(|_| !by_hand) else {
         return Ok(Vec::new());
     };

@@ -27,6 +27,9 @@ pub(crate) struct SpeakChunk {
     pub generation_id: Uuid,
     pub index: u32,
     pub take: u32,
+    /// The finished takes before it go with its commit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaces: bool,
 }
 
 /// A chunk's samples on their way to the store.
@@ -50,7 +53,12 @@ impl SpeakChunk {
     }
 
     fn blob_key(&self) -> BlobKey {
-        BlobKey::Chunk { generation_id: self.generation_id, index: self.index, take: self.take }
+        key_of(self.chunk_id())
+    }
+
+    /// Asked for by itself: the plan's takes are the first ones.
+    pub(crate) fn is_by_hand(&self) -> bool {
+        self.take > 1
     }
 
     pub(crate) async fn run(&self, context: &JobContext) -> Result<Committed, JobError> {
@@ -87,8 +95,7 @@ impl SpeakChunk {
         let Some(Chunk { id, audio: Some(audio), .. }) = equal else {
             return Ok(None);
         };
-        let from = BlobKey::Chunk { generation_id: id.generation_id, index: id.index, take: id.take };
-        let bytes = match context.storage.blobs.get_verified(from, &audio.blob).await {
+        let bytes = match context.storage.blobs.get_verified(key_of(id), &audio.blob).await {
             Ok(bytes) => bytes,
             // Deleted between the look and the read, or spoilt by the disk: then it is made anew.
             Err(StorageError::BlobNotFound(_) | StorageError::BlobDamaged(_)) => return Ok(None),
@@ -126,12 +133,54 @@ impl SpeakChunk {
 
     async fn finish(&self, context: &JobContext, generation: &Generation, spoken: &Spoken) -> Result<Committed, JobError> {
         let now_ms = context.now_ms();
-        let mut tx = context.begin_finish(None).await?;
+        let result = self.is_by_hand().then(|| {
+            let (audio, Self { index, take, .. }) = (&spoken.audio, self);
+            let (cached, suspect) = (spoken.cached, spoken.suspect);
+            json!({
+                "index": index, "take": take, "duration_ms": audio.duration_ms, "size_bytes": audio.blob.size_bytes,
+                "sha256": audio.blob.sha256, "cached": cached, "suspect": suspect,
+            })
+            .to_string()
+        });
+        let mut tx = context.begin_finish(result.as_deref()).await?;
+        let mut replaced = Vec::new();
         if chunks::complete(&mut tx, self.chunk_id(), &spoken.audio, spoken.cached, spoken.suspect, now_ms).await? {
-            self.announce(&mut tx, generation, spoken, now_ms).await?;
+            if self.is_by_hand() {
+                self.announce_take(&mut tx, generation, spoken, context, now_ms).await?;
+            } else {
+                self.announce(&mut tx, generation, spoken, now_ms).await?;
+            }
+            if self.replaces {
+                replaced = chunks::delete_finished_before(&mut tx, self.chunk_id()).await?;
+            }
         }
         moves::close_if_cancelled(&mut tx, generation.id, now_ms).await?;
-        context.commit(tx, "chunk.before_commit", "chunk.after_commit").await
+        let committed = context.commit(tx, "chunk.before_commit", "chunk.after_commit").await?;
+        for id in replaced {
+            // What stays behind after a crash here goes with the generation.
+            if let Err(error) = context.storage.blobs.delete(key_of(id)).await {
+                tracing::warn!(%error, "a replaced take was not deleted");
+            }
+        }
+        Ok(committed)
+    }
+
+    /// A take that was asked for by hand moves nothing: it is there, and its job is done.
+    async fn announce_take(
+        &self,
+        tx: &mut Tx,
+        generation: &Generation,
+        spoken: &Spoken,
+        context: &JobContext,
+        now_ms: i64,
+    ) -> Result<(), JobError> {
+        let data = json!({
+            "index": self.index, "take": self.take, "duration_ms": spoken.audio.duration_ms, "cached": spoken.cached, "suspect": spoken.suspect,
+            "chunks_done": generation.chunks_done, "chunks_total": generation.chunks_total, "job_id": context.fence().job_id,
+        });
+        let event = NewEvent { owner_id: &generation.owner_id, generation_id: Some(generation.id), kind: "chunk.ready", data };
+        storage::events::append(tx, event, now_ms).await?;
+        Ok(())
     }
 
     async fn announce(&self, tx: &mut Tx, generation: &Generation, spoken: &Spoken, now_ms: i64) -> Result<(), JobError> {
@@ -157,6 +206,10 @@ impl SpeakChunk {
         }
         Ok(())
     }
+}
+
+fn key_of(id: ChunkId) -> BlobKey {
+    BlobKey::Chunk { generation_id: id.generation_id, index: id.index, take: id.take }
 }
 
 /// Speaks; what can't be the text is spoken once more with another seed, and marked when that is no better. Both seeds come from the row,

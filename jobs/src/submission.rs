@@ -119,7 +119,7 @@ impl Default for GenerationOptions {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MergeOptions {
-    /// Only `wav` so far.
+    /// The name of an [`AudioFormat`](crate::format::AudioFormat).
     pub format: String,
     /// 8,000 to 192,000; 24,000 is what the engines deliver.
     pub sample_rate_hz: u32,
@@ -158,6 +158,23 @@ impl Default for MergeOptions {
 pub struct MergeOrder {
     pub task_id: uuid::Uuid,
     pub options: MergeOptions,
+    /// As in [`Submission::idempotency`].
+    pub idempotency: Option<storage::idempotency::IdempotencyKey>,
+    pub trace: TraceContext,
+}
+
+/// One chunk made again. What is `None` stays as it was in the newest take; the seed is drawn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RegenerateOrder {
+    pub task_id: uuid::Uuid,
+    pub index: u32,
+    pub text: Option<String>,
+    pub voice_id: Option<String>,
+    pub language: Option<String>,
+    pub seed: Option<u64>,
+    pub instruct: Option<String>,
+    /// Otherwise the finished takes before it go when it is finished.
+    pub keep_previous: bool,
     /// As in [`Submission::idempotency`].
     pub idempotency: Option<storage::idempotency::IdempotencyKey>,
     pub trace: TraceContext,
@@ -206,6 +223,11 @@ pub enum SubmitError {
     MontageFull(uuid::Uuid),
     #[error("no task {0}")]
     TaskNotFound(uuid::Uuid),
+    #[error("no chunk {index} in task {task_id}")]
+    ChunkNotFound { task_id: uuid::Uuid, index: u32 },
+    /// Its newest take waits or runs.
+    #[error("take {take} of chunk {index} is not finished")]
+    ChunkBusy { index: u32, take: u32 },
     #[error("chunks not complete: {0:?}")]
     ChunksIncomplete(Vec<u32>),
     #[error("{what} is not installed")]

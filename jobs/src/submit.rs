@@ -64,7 +64,7 @@ impl Jobs {
         self.view_of_generation(&generation).await.map_err(SubmitError::from)
     }
 
-    fn check_engine(&self) -> Result<(), SubmitError> {
+    pub(crate) fn check_engine(&self) -> Result<(), SubmitError> {
         match self.engine.availability() {
             Availability::Ready => Ok(()),
             Availability::Missing { what, command } => Err(SubmitError::EngineUnavailable { what, command }),

@@ -65,6 +65,21 @@ impl Voice {
         VoiceSnapshot { name: self.name.clone(), language: self.language.clone(), revision: self.revision, profile: self.profile.clone() }
     }
 
+    /// As it was, whatever has become of it.
+    pub(crate) fn of_snapshot(id: &str, snapshot: &VoiceSnapshot) -> Self {
+        Self {
+            id: id.to_owned(),
+            name: snapshot.name.clone(),
+            kind: String::new(),
+            language: snapshot.language.clone(),
+            gender: String::new(),
+            description: String::new(),
+            tags: Vec::new(),
+            revision: snapshot.revision,
+            profile: snapshot.profile.clone(),
+        }
+    }
+
     /// `None` where no engine of ours can speak it.
     fn of_stored(stored: &StoredVoice) -> Option<Self> {
         Some(Self {

@@ -40,23 +40,54 @@ pub enum BlobKey {
     VoiceSample { voice_id: Uuid, sample_id: Uuid },
     /// A few words of a voice. A new one has a new id.
     VoicePreview { voice_id: Uuid, preview_id: Uuid },
+    /// What was brought into a generation's timeline.
+    Media { generation_id: Uuid, media_id: Uuid, part: MediaPart },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MediaPart {
+    /// The file as it came.
+    Source,
+    /// Its sound, as FLAC.
+    Audio,
+    /// A picture of a film, as PNG.
+    Poster,
+}
+
+impl MediaPart {
+    fn file_name(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Audio => "audio.flac",
+            Self::Poster => "poster.png",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RenderPart {
     Wav,
+    Flac,
+    Opus,
+    Mp3,
     Srt,
     Vtt,
     Peaks,
+    /// What a timeline's file is made from.
+    Layout,
 }
 
 impl RenderPart {
     fn file_ending(self) -> &'static str {
         match self {
             Self::Wav => "wav",
+            Self::Flac => "flac",
+            Self::Opus => "opus",
+            Self::Mp3 => "mp3",
             Self::Srt => "srt",
             Self::Vtt => "vtt",
             Self::Peaks => "peaks",
+            Self::Layout => "layout.json",
         }
     }
 }
@@ -95,6 +126,9 @@ impl fmt::Display for BlobKey {
             }
             Self::VoiceSample { voice_id, sample_id } => write!(f, "{VOICES}/{voice_id}/samples/{sample_id}.wav"),
             Self::VoicePreview { voice_id, preview_id } => write!(f, "{VOICES}/{voice_id}/previews/{preview_id}.wav"),
+            Self::Media { generation_id, media_id, part } => {
+                write!(f, "{}/media/{media_id}/{}", Self::generation_prefix(*generation_id), part.file_name())
+            }
         }
     }
 }

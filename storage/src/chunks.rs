@@ -133,11 +133,45 @@ pub async fn find(pool: &AnyPool, id: ChunkId) -> Result<Option<Chunk>, StorageE
 
 /// The newest take of an index; takes are numbered from 1.
 pub async fn find_newest(pool: &AnyPool, generation_id: Uuid, index: u32) -> Result<Option<Chunk>, StorageError> {
+    let row = select_newest(generation_id, index).build().fetch_optional(pool).await?;
+    row.as_ref().map(of_row).transpose()
+}
+
+/// As the transaction sees it.
+pub async fn find_newest_in(tx: &mut Tx, generation_id: Uuid, index: u32) -> Result<Option<Chunk>, StorageError> {
+    let row = select_newest(generation_id, index).build().fetch_optional(tx.connection()).await?;
+    row.as_ref().map(of_row).transpose()
+}
+
+fn select_newest(generation_id: Uuid, index: u32) -> Statement {
     let mut query = Statement::new("SELECT ");
     query.push(COLUMNS).push(" FROM chunks WHERE generation_id = ").push_bind(generation_id.to_string());
     query.push(" AND idx = ").push_bind(i64::from(index)).push(" ORDER BY take DESC LIMIT 1");
-    let row = query.build().fetch_optional(pool).await?;
-    row.as_ref().map(of_row).transpose()
+    query
+}
+
+/// The newest finished take of each chunk that was made again.
+pub async fn newest_finished_takes(pool: &AnyPool, generation_id: Uuid) -> Result<Vec<(u32, u32)>, StorageError> {
+    let rows = sqlx::query(
+        "SELECT idx, MAX(take) AS take FROM chunks WHERE generation_id = $1 AND take > 1 AND status = 'completed' GROUP BY idx ORDER BY idx",
+    )
+    .bind(generation_id.to_string())
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(|row| Ok((small(row, "idx")?, small(row, "take")?))).collect()
+}
+
+/// Forgets the finished takes of a chunk before this one; the caller deletes their blobs after the commit.
+pub async fn delete_finished_before(tx: &mut Tx, id: ChunkId) -> Result<Vec<ChunkId>, StorageError> {
+    let rows = sqlx::query(
+        "DELETE FROM chunks WHERE generation_id = $1 AND idx = $2 AND take < $3 AND status = 'completed' RETURNING generation_id, idx, take",
+    )
+    .bind(id.generation_id.to_string())
+    .bind(i64::from(id.index))
+    .bind(i64::from(id.take))
+    .fetch_all(tx.connection())
+    .await?;
+    rows.iter().map(|row| Ok(ChunkId { take: small(row, "take")?, ..id })).collect()
 }
 
 /// All takes of all chunks from `first_index` on, by index and take.
@@ -194,11 +228,11 @@ pub async fn spoil(tx: &mut Tx, id: ChunkId, error: &str) -> Result<bool, Storag
     Ok(query.build().execute(tx.connection()).await?.rows_affected() == 1)
 }
 
-/// Takes that are wanted but not complete and will not be by themselves: to be queued again.
+/// Takes of the plan that are not complete and will not be by themselves: to be queued again. Later takes were asked for one by one.
 pub async fn reopen(tx: &mut Tx, generation_id: Uuid) -> Result<Vec<ChunkId>, StorageError> {
     let rows = sqlx::query(
         "UPDATE chunks SET status = 'queued', attempt = 0, error = NULL \
-         WHERE generation_id = $1 AND status <> 'completed' RETURNING generation_id, idx, take",
+         WHERE generation_id = $1 AND take = 1 AND status <> 'completed' RETURNING generation_id, idx, take",
     )
     .bind(generation_id.to_string())
     .fetch_all(tx.connection())

@@ -362,6 +362,11 @@ pub async fn set_result(tx: &mut Tx, id: Uuid, result: Option<&str>) -> Result<(
     set(tx, "UPDATE generations SET result = $2 WHERE id = $1", id, result).await
 }
 
+/// JSON of the snapshots, when a new take needs a voice that the request did not have.
+pub async fn set_voices(tx: &mut Tx, id: Uuid, voices: &str) -> Result<(), StorageError> {
+    set(tx, "UPDATE generations SET voices = $2 WHERE id = $1", id, Some(voices)).await
+}
+
 async fn set(tx: &mut Tx, sql: &'static str, id: Uuid, value: Option<&str>) -> Result<(), StorageError> {
     sqlx::query(sql).bind(id.to_string()).bind(value).execute(tx.connection()).await?;
     Ok(())

@@ -30,6 +30,7 @@ pub mod search;
 mod signals;
 mod statement;
 pub mod tickets;
+pub mod timelines;
 pub mod voices;
 
 pub use blobs::{BlobKey, Blobs};

@@ -241,6 +241,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "keys", include_str!("../../migrations/0002_keys.sql")),
     (3, "voices", include_str!("../../migrations/0003_voices.sql")),
     (4, "history", include_str!("../../migrations/0004_history.sql")),
+    (5, "sound", include_str!("../../migrations/0005_sound.sql")),
 ];
 
 /// All of them up to a version, as an older program would have them.

@@ -1,9 +1,12 @@
 //! The audio of one chunk, as soon as it is made.
 
+use audio::wav::Tags;
+use jobs::format::{AudioFormat, convert_chunk, tags_of};
 use salvo::oapi::extract::PathParam;
 use salvo::oapi::{Components, EndpointOutRegister, Operation, endpoint};
 use salvo::{Depot, Request, Response, Writer, async_trait};
-use storage::chunks::{self, Chunk, ChunkId, ChunkStatus};
+use storage::chunks::{self, Chunk, ChunkAudio, ChunkId, ChunkStatus};
+use storage::generations::Generation;
 use storage::{BlobKey, StorageError};
 use uuid::Uuid;
 
@@ -16,7 +19,7 @@ use crate::file_name::content_disposition;
 use crate::problem::{Code, Problem};
 use crate::query_string::Query;
 use crate::wire::chunk::{ChunkQuery, ChunkState};
-use crate::wire::generation::check_format;
+use crate::wire::generation::format_of;
 
 /// The chunk's file, or its state while there is none.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ impl Writer for FileOrState {
 impl EndpointOutRegister for FileOrState {
     fn register(components: &mut Components, operation: &mut Operation) {
         Accepted::<ChunkState>::register(components, operation);
-        file_answer::document(operation, "audio/wav");
+        file_answer::document_audio(operation);
     }
 }
 
@@ -53,7 +56,7 @@ pub async fn get_chunk_audio(
     index: PathParam<String>,
     query: Query<ChunkQuery>,
 ) -> Result<FileOrState, Problem> {
-    check_format(query.0.format.as_deref())?;
+    let wanted = format_of(query.0.format.as_deref())?.unwrap_or(AudioFormat::Wav);
     let id = parse_id(&task_id, Code::TaskNotFound, "task")?;
     let generation = app.jobs.generation(&caller.owner_id, id).await?.ok_or_else(|| not_found(Code::TaskNotFound, "task"))?;
     let none = || Problem::new(Code::ChunkNotFound, "the task has no chunk with this index and take");
@@ -64,15 +67,34 @@ pub async fn get_chunk_audio(
     };
     let chunk = chunk.ok_or_else(none)?;
     match (&chunk.audio, chunk.status) {
-        (Some(audio), _) => {
-            let title = generation.title.map(|title| format!("{title} {:04}", index + 1));
-            let disposition = content_disposition(title.as_deref(), &format!("chunk-{id}-{index}"), "wav");
-            let key = BlobKey::Chunk { generation_id: id, index, take: chunk.id.take };
-            Ok(FileOrState::File(FileAnswer::blob(key, &audio.blob.sha256, audio.blob.size_bytes, "audio/wav", disposition)))
-        }
+        (Some(audio), _) => file_of(&app, &generation, chunk.id, audio, wanted).await.map(FileOrState::File),
         (None, ChunkStatus::Queued) => Ok(FileOrState::NotReady(not_ready(&chunk))),
         (None, status) => Err(Problem::new(Code::AudioNotFound, format!("the chunk is {status}"))),
     }
+}
+
+async fn file_of(app: &App, generation: &Generation, id: ChunkId, audio: &ChunkAudio, wanted: AudioFormat) -> Result<FileAnswer, Problem> {
+    let ChunkId { generation_id, index, take } = id;
+    let title = generation.title.as_ref().map(|title| format!("{title} {:04}", index + 1));
+    let disposition = content_disposition(title.as_deref(), &format!("chunk-{generation_id}-{index}"), wanted.name());
+    let key = BlobKey::Chunk { generation_id, index, take };
+    if wanted == AudioFormat::Wav {
+        return Ok(FileAnswer::blob(key, &audio.blob.sha256, audio.blob.size_bytes, wanted.content_type(), disposition));
+    }
+    let wav = app.storage.blobs.get(key).await?;
+    let tags = Tags { title, ..tags_of(generation) };
+    let converting = tokio::task::spawn_blocking(move || convert_chunk(wav, wanted, tags));
+    let bytes = converting.await.map_err(Problem::internal)??;
+    Ok(FileAnswer::bytes(bytes, wanted.content_type(), disposition))
+}
+
+/// The file of a take that is known to be finished.
+pub(super) async fn finished(app: &App, caller: &Caller, id: ChunkId) -> Result<FileAnswer, Problem> {
+    let generation = app.jobs.generation(&caller.owner_id, id.generation_id).await?;
+    let generation = generation.ok_or_else(|| not_found(Code::TaskNotFound, "task"))?;
+    let chunk = chunks::find(app.storage.rows.read(), id).await?;
+    let audio = chunk.and_then(|chunk| chunk.audio).ok_or_else(|| Problem::new(Code::AudioNotFound, "the take is no longer kept"))?;
+    file_of(app, &generation, id, &audio, AudioFormat::Wav).await
 }
 
 fn not_ready(chunk: &Chunk) -> Accepted<ChunkState> {

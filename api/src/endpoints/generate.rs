@@ -51,7 +51,7 @@ impl<T: Serialize + Send> Writer for SpeechAnswer<T> {
 impl<T: ToSchema> EndpointOutRegister for SpeechAnswer<T> {
     fn register(components: &mut Components, operation: &mut Operation) {
         Accepted::<T>::register(components, operation);
-        file_answer::document(operation, "audio/wav");
+        file_answer::document_audio(operation);
         operation.responses.remove("206");
         operation.responses.remove("304");
         let done = answer::described::<T>("The finished job, for who waited; the audio, for who accepts `audio/*`", components);
@@ -177,7 +177,7 @@ async fn submit_and_wait(
 
 /// What the same request, under the same key, was accepted as before its process died. It is not accepted again after it was deleted: a
 /// request that comes late must not bring back what its sender has thrown away.
-async fn job_of_before(app: &App, caller: &Caller, asking: &Asking) -> Result<Option<JobView>, Problem> {
+pub(super) async fn job_of_before(app: &App, caller: &Caller, asking: &Asking) -> Result<Option<JobView>, Problem> {
     let Some(job_id) = asking.once.as_ref().and_then(|once| once.accepted) else {
         return Ok(None);
     };
@@ -186,7 +186,7 @@ async fn job_of_before(app: &App, caller: &Caller, asking: &Asking) -> Result<Op
 }
 
 /// The job as it is now, or as it is when the waiting is over. A stop of the server ends the waiting.
-async fn wait_for(app: &App, caller: &Caller, waiting: Waiting, view: JobView) -> Result<JobView, Problem> {
+pub(super) async fn wait_for(app: &App, caller: &Caller, waiting: Waiting, view: JobView) -> Result<JobView, Problem> {
     let Some(wait_s) = waiting.wait_s else {
         return Ok(view);
     };
@@ -224,7 +224,7 @@ async fn audio_answer(app: &App, caller: &Caller, view: JobView) -> Result<FileA
     }
     let generation = app.jobs.generation(&caller.owner_id, generation_id).await?;
     let generation = generation.ok_or_else(|| not_found(Code::GenerationNotFound, "generation"))?;
-    audio_of(app, &generation).await?.ok_or_else(|| Problem::new(Code::AudioNotFound, "the generation was not to be merged"))
+    audio_of(app, &generation, None).await?.ok_or_else(|| Problem::new(Code::AudioNotFound, "the generation was not to be merged"))
 }
 
 /// A merge's job with the fields of its result beside it.

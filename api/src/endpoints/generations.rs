@@ -1,6 +1,7 @@
 //! The history of what was spoken, and the files of each generation.
 
 use jobs::delete::DeleteOutcome;
+use jobs::format::AudioFormat;
 use jobs::view::JobView;
 use salvo::oapi::extract::PathParam;
 use salvo::oapi::{Components, EndpointOutRegister, Operation, endpoint};
@@ -20,7 +21,7 @@ use crate::file_name::content_disposition;
 use crate::problem::{Code, FieldProblem, Problem};
 use crate::query_string::Query;
 use crate::wire::chunk::Chunk;
-use crate::wire::generation::{DeleteQuery, DetailsQuery, FileQuery, GenerationDetails, GenerationQuery};
+use crate::wire::generation::{DeleteQuery, DetailsQuery, FileQuery, GenerationDetails, GenerationQuery, format_of};
 use crate::wire::job::{Job, audio_url};
 use crate::wire::list::{self, Page};
 use crate::wire::peaks::{Peaks, PeaksQuery};
@@ -101,6 +102,7 @@ pub async fn get_generation(
     let montages = montages::of_generation(app.storage.rows.read(), generation.id).await?;
     Ok(Reply(GenerationDetails {
         audio_url: view.has_audio.then(|| audio_url(generation.id)),
+        stale: app.jobs.audio_is_stale(generation.id).await?,
         job: Job::of(view),
         params: serde_json::from_str(&generation.params).map_err(Problem::internal)?,
         text: generation.text,
@@ -152,7 +154,7 @@ impl Writer for FileOrJob {
 impl EndpointOutRegister for FileOrJob {
     fn register(components: &mut Components, operation: &mut Operation) {
         Accepted::<Job>::register(components, operation);
-        file_answer::document(operation, "audio/wav");
+        file_answer::document_audio(operation);
     }
 }
 
@@ -161,21 +163,22 @@ impl EndpointOutRegister for FileOrJob {
 /// Whole or in ranges; 202 with the job while it is not made yet.
 #[endpoint(operation_id = "get_generation_audio")]
 pub async fn get_audio(app: App, caller: Caller, id: PathParam<String>, query: Query<FileQuery>) -> Result<FileOrJob, Problem> {
-    query.0.check()?;
+    let wanted = format_of(query.0.format.as_deref())?;
     let generation = find(&app, &caller, &id).await?;
-    match audio_of(&app, &generation).await? {
+    match audio_of(&app, &generation, wanted).await? {
         Some(file) => Ok(FileOrJob::File(file)),
         None => not_ready(&app, &caller, &generation).await.map(FileOrJob::NotReady),
     }
 }
 
 /// The newest merged file.
-pub(super) async fn audio_of(app: &App, generation: &Generation) -> Result<Option<FileAnswer>, Problem> {
-    let render = renders::newest(app.storage.rows.read(), generation.id).await?;
-    Ok(render.map(|render| {
-        let key = key_of(generation, &render, RenderPart::Wav);
-        FileAnswer::blob(key, &render.blob.sha256, render.blob.size_bytes, "audio/wav", disposition(generation, "wav"))
-    }))
+pub(super) async fn audio_of(app: &App, generation: &Generation, wanted: Option<AudioFormat>) -> Result<Option<FileAnswer>, Problem> {
+    let Some(render) = renders::newest(app.storage.rows.read(), generation.id).await? else {
+        return Ok(None);
+    };
+    let file = app.jobs.audio_file(generation, &render, wanted).await?;
+    let disposition = disposition(generation, file.format.name());
+    Ok(Some(FileAnswer::blob(file.key, &file.tag, file.size_bytes, file.format.content_type(), disposition)))
 }
 
 /// Subtitles of a generation (SubRip)

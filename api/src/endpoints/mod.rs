@@ -13,13 +13,16 @@ pub mod health;
 pub mod jobs;
 pub mod montages;
 pub mod queue;
+pub mod regenerate;
 pub mod system;
 pub mod text;
+pub mod timeline;
 pub mod voice_archives;
 pub mod voices;
 pub mod websocket;
 pub mod ws_ticket;
 
+use ::jobs::format::ConvertError;
 use ::jobs::montages::GENERATIONS_MAX;
 use ::jobs::room::{Full, FullReason};
 use ::jobs::submission::SubmitError;
@@ -54,6 +57,11 @@ impl From<SubmitError> for Problem {
                 Self::new(Code::Conflict, detail)
             }
             SubmitError::TaskNotFound(_) => not_found(Code::TaskNotFound, "task"),
+            SubmitError::ChunkNotFound { index, .. } => Self::new(Code::ChunkNotFound, format!("the task has no chunk {index}")),
+            SubmitError::ChunkBusy { index, take } => {
+                let detail = format!("take {take} of chunk {index} is not finished: wait for it, or cancel its job");
+                Self::new(Code::Conflict, detail).retry_after(1)
+            }
             SubmitError::ChunksIncomplete(indexes) => {
                 let listed = indexes.iter().take(LISTED_MAX).map(|index| FieldProblem::new(format!("chunks[{index}]"), "is not finished"));
                 let detail = format!("{} chunks are not finished", indexes.len());
@@ -74,6 +82,21 @@ impl From<Full> for Problem {
         };
         let detail = format!("{why}; nothing was accepted, ask again in {} s", full.retry_after_s);
         Self::new(Code::QueueFull, detail).retry_after(full.retry_after_s)
+    }
+}
+
+impl From<ConvertError> for Problem {
+    fn from(error: ConvertError) -> Self {
+        match error {
+            ConvertError::TooLong { limit_ms } => {
+                let hours = limit_ms / 3_600_000;
+                let message =
+                    format!("files of more than {hours} hours are not converted on the way: merge-chunks makes them in this format");
+                Self::invalid_field("format", message)
+            }
+            ConvertError::Failed(why) => Self::internal(why),
+            ConvertError::Storage(error) => error.into(),
+        }
     }
 }
 

@@ -76,7 +76,7 @@ pub struct ChunkQuery {
     /// The newest finished take when not given.
     #[salvo(parameter(minimum = 1))]
     pub take: Option<u32>,
-    /// `wav`.
+    /// `wav`, `flac` or `opus` (and `mp3`, where it is built in); `wav` when not given.
     pub format: Option<String>,
 }
 

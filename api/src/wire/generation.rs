@@ -1,5 +1,6 @@
 //! Generations: the history of what was spoken.
 
+use jobs::format::AudioFormat;
 use salvo::oapi::{ToParameters, ToSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -36,6 +37,8 @@ pub struct GenerationDetails {
     pub params: Value,
     /// Null until there is a merged file.
     pub audio_url: Option<String>,
+    /// Whether a chunk was made again since the file was merged; null until there is one.
+    pub stale: Option<bool>,
     /// All takes, by index; at most 20,000.
     pub chunks: Vec<Chunk>,
     pub montage_ids: Vec<String>,
@@ -80,20 +83,12 @@ pub struct DeleteQuery {
 
 #[derive(Debug, Clone, Default, Deserialize, ToParameters)]
 pub struct FileQuery {
-    /// `wav`.
+    /// `wav`, `flac` or `opus` (and `mp3`, where it is built in); as it was merged when not given.
     pub format: Option<String>,
 }
 
-impl FileQuery {
-    /// Only WAV so far.
-    pub fn check(&self) -> Result<(), Problem> {
-        check_format(self.format.as_deref())
-    }
-}
-
-pub fn check_format(format: Option<&str>) -> Result<(), Problem> {
-    match format {
-        None | Some("wav") => Ok(()),
-        Some(_) => Err(Problem::invalid_field("format", "must be wav")),
-    }
+/// The format of a query, if it names one.
+pub fn format_of(name: Option<&str>) -> Result<Option<AudioFormat>, Problem> {
+    let refused = || Problem::invalid_field("format", format!("must be one of {}", AudioFormat::names()));
+    name.map(|name| AudioFormat::parse(name).ok_or_else(refused)).transpose()
 }

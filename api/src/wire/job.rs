@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::wire::time::rfc3339;
+use crate::wire::timeline::render_url;
 
 /// Long work and how far it has come.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -43,8 +44,8 @@ pub struct Job {
     pub started_at: Option<String>,
     pub finished_at: Option<String>,
     pub error: Option<JobError>,
-    /// What the job has made: a merge's file, its loudness and the place of each chunk.
-    #[salvo(schema(value_type = Option<MergeResult>))]
+    /// What the job has made: a merged file, or a new take of a chunk.
+    #[salvo(schema(value_type = Option<JobResult>))]
     pub result: Option<Value>,
     pub title: Option<String>,
     pub voice_id: Option<String>,
@@ -71,6 +72,45 @@ pub struct Links {
     pub generation: Option<String>,
     pub audio: Option<String>,
     pub timeline: Option<String>,
+}
+
+/// What a job has made.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum JobResult {
+    Merged(MergeResult),
+    Take(TakeResult),
+    Timeline(TimelineResult),
+}
+
+/// A merged timeline.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TimelineResult {
+    pub audio_url: String,
+    pub render_id: String,
+    /// The revision that was merged.
+    pub revision: i64,
+    pub duration_ms: i64,
+    pub size_bytes: i64,
+    /// Hex; the file's `ETag`.
+    pub sha256: String,
+    pub content_type: String,
+    pub loudness: Option<Loudness>,
+}
+
+/// A chunk made again.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct TakeResult {
+    pub audio_url: String,
+    pub index: u32,
+    pub take: u32,
+    pub duration_ms: i64,
+    pub size_bytes: i64,
+    /// Hex; the file's `ETag`.
+    pub sha256: String,
+    /// Taken from an equal chunk made before.
+    pub cached: bool,
+    pub suspect: bool,
 }
 
 /// What a merge has made.
@@ -123,8 +163,7 @@ impl Job {
             this: format!("/api/jobs/{}", view.id),
             generation: view.generation_id.map(link),
             audio: view.generation_id.filter(|_| view.has_audio).map(audio_url),
-            // Timelines are not served yet.
-            timeline: None,
+            timeline: view.generation_id.map(|id| format!("/api/timeline/{id}")),
         };
         Self {
             task_id: view.id.to_string(),
@@ -154,9 +193,20 @@ impl Job {
     }
 }
 
-/// A merge's result with the addresses of its files.
+/// A result with the addresses of its files.
 fn linked(mut result: Value, generation_id: Option<Uuid>) -> Value {
+    let number = |name: &str| result.get(name).and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok());
+    let take = number("index").zip(number("take"));
     if let (Some(object), Some(id)) = (result.as_object_mut(), generation_id) {
+        if object.contains_key("revision") {
+            let render_id = object.get("render_id").and_then(Value::as_str).unwrap_or_default().to_owned();
+            object.insert("audio_url".into(), render_url(id, &render_id).into());
+            return result;
+        }
+        if let Some((index, take)) = take {
+            object.insert("audio_url".into(), chunk_url(id, index, take).into());
+            return result;
+        }
         object.insert("audio_url".into(), audio_url(id).into());
         let subtitles = json!({
             "srt_url": format!("/api/generations/{id}/subtitles.srt"), "vtt_url": format!("/api/generations/{id}/subtitles.vtt"),

@@ -15,5 +15,6 @@ pub mod speech;
 pub mod split;
 pub mod system;
 pub mod time;
+pub mod timeline;
 pub mod voice;
 pub mod voice_archive;

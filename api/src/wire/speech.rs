@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use jobs::submission::{ChunkInput, GenerationKind, GenerationOptions, MergeOptions, Normalize, Source, Submission, TraceContext};
+use jobs::submission::{
+    ChunkInput, GenerationKind, GenerationOptions, MergeOptions, Normalize, RegenerateOrder, Source, Submission, TraceContext,
+};
 use salvo::oapi::ToSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -39,7 +41,7 @@ pub struct NormalizeTargets {
 }
 
 impl NormalizeInput {
-    fn into_options(self) -> Option<Normalize> {
+    pub(super) fn into_options(self) -> Option<Normalize> {
         let defaults = Normalize::default();
         match self {
             Self::Switch(on) => on.then_some(defaults),
@@ -100,7 +102,7 @@ macro_rules! speech_request {
             pub instruct: Option<String>,
             /// `auto` (the best that is installed) or `builtin`.
             pub engine: Option<String>,
-            /// Of the merged file; `wav`.
+            /// Of the merged file: `wav`, `flac` or `opus` (and `mp3`, where it is built in).
             #[serde(alias = "response_format")]
             pub format: Option<String>,
             /// Of the merged file, in hertz; 24,000 when not given.
@@ -377,6 +379,50 @@ fn input_of(chunk: SpeechChunk) -> ChunkInput {
     }
 }
 
+/// One chunk made again. What is not given stays as it was in the newest take.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[salvo(schema(example = json!({"task_id": "0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90", "index": 3, "text": "Said in another way."})))]
+pub struct RegenerateRequest {
+    /// The generation that the chunk belongs to.
+    #[serde(alias = "generation_id", alias = "job_id")]
+    pub task_id: Option<String>,
+    #[serde(alias = "chunk_index")]
+    pub index: Option<u32>,
+    #[serde(alias = "input")]
+    pub text: Option<String>,
+    #[serde(alias = "voice", alias = "speaker", alias = "preset")]
+    pub voice_id: Option<String>,
+    /// BCP 47, or `auto`: found in the text.
+    #[serde(alias = "lang")]
+    pub language: Option<String>,
+    /// Drawn when not given.
+    pub seed: Option<u64>,
+    /// How to say it, for engines that can be told.
+    pub instruct: Option<String>,
+    /// `false`: the finished takes before it go when it is finished. `true` when not given.
+    pub keep_previous: Option<bool>,
+}
+
+impl RegenerateRequest {
+    pub fn into_order(self, trace: TraceContext) -> Result<RegenerateOrder, Problem> {
+        let task_id = self.task_id.ok_or_else(|| Problem::invalid_field("task_id", "is needed"))?;
+        let index = self.index.ok_or_else(|| Problem::invalid_field("index", "is needed"))?;
+        let no_task = |_| Problem::new(Code::TaskNotFound, "there is no task with this id, or it belongs to another key");
+        Ok(RegenerateOrder {
+            task_id: Uuid::parse_str(task_id.trim()).map_err(no_task)?,
+            index,
+            text: self.text,
+            voice_id: self.voice_id.filter(|id| !id.is_empty()),
+            language: self.language.filter(|tag| !tag.is_empty()),
+            seed: self.seed,
+            instruct: self.instruct,
+            keep_previous: self.keep_previous.unwrap_or(true),
+            idempotency: None,
+            trace,
+        })
+    }
+}
+
 /// Merging finished chunks by hand.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[salvo(schema(example = json!({"task_id": "0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90", "gap_ms": 300, "order": [0, 2, 1]})))]
@@ -396,7 +442,7 @@ pub struct MergeRequest {
     #[salvo(schema(maximum = 1000))]
     pub crossfade_ms: Option<u32>,
     pub trim_silence: Option<bool>,
-    /// `wav`.
+    /// `wav`, `flac` or `opus` (and `mp3`, where it is built in).
     #[serde(alias = "response_format")]
     pub format: Option<String>,
     /// In hertz; 24,000 when not given.

@@ -63,7 +63,7 @@ impl Bed {
         let engines = ScriptedEngines::new(Script { ms_per_char: 5, steps: 1, ..Script::default() });
         let factory = move || Ok(Box::new(engines.engine()) as Box<dyn SpeechEngine>);
         let engine = EngineHandle::start(EngineConfig::default(), factory).unwrap();
-        let defaults = JobsConfig::default();
+        let defaults = JobsConfig::new(folder.path().to_owned());
         let room = RoomConfig { open_generations_max: config.queue_depth_max.into(), ..defaults.room };
         let jobs = Jobs::new(storage.clone(), engine.clone(), clock.clone(), JobsConfig { room, ..defaults });
         let worker = if workers {

@@ -93,7 +93,7 @@ impl Bed {
         let engines = ScriptedEngines::new(script);
         let config = EngineConfig { name: "scripted".into(), threads: 2, ..EngineConfig::default() };
         let engine = EngineHandle::start(config, move || Ok(Box::new(engines.engine()) as Box<dyn SpeechEngine>)).unwrap();
-        let jobs = Jobs::new(storage.clone(), engine.clone(), Arc::new(SystemClock), JobsConfig::default());
+        let jobs = Jobs::new(storage.clone(), engine.clone(), Arc::new(SystemClock), JobsConfig::new(folder.path().to_owned()));
         Self { folder, cluster, storage, engine, jobs, node_id: "node-a".into(), database_url: url }
     }
 
