@@ -343,7 +343,8 @@ mod tests {
         tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 tokio::spawn(async move {
-                    let head = read_head(&mut client).await.unwrap().unwrap();
+                    // A tunnel that carries nothing is closed again.
+                    let Ok(Some(head)) = read_head(&mut client).await else { return };
                     let text = String::from_utf8(head).unwrap();
                     assert!(!text.to_ascii_lowercase().contains("proxy-"), "the password is not for the site: {text}");
                     client.write_all(answer.as_bytes()).await.unwrap();
@@ -361,6 +362,7 @@ mod tests {
     async fn send(proxy: &Proxy, request: &str) -> String {
         let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
         String::from_utf8(answer).unwrap()
