@@ -112,7 +112,8 @@ pub fn document_audio(operation: &mut Operation) {
     document(operation, &AudioFormat::ALL.map(AudioFormat::content_type));
 }
 
-fn document(operation: &mut Operation, content_types: &[&str]) {
+/// Documents a file of one of these types.
+pub fn document(operation: &mut Operation, content_types: &[&str]) {
     let binary = || {
         let format = SchemaFormat::KnownFormat(KnownFormat::Binary);
         RefOr::Type(Schema::from(Object::with_type(BasicType::String).format(format)))

@@ -207,7 +207,7 @@ fn jobs_config(config: &Config, instance: &Instance) -> JobsConfig {
         wait_max_s: i64::from(config.queue_wait_max_s),
         ..defaults.room
     };
-    JobsConfig { limits, room, slots }
+    JobsConfig { limits, room, slots, temporary_folder: instance.temporary.clone() }
 }
 
 fn worker_config(config: &Config, instance: &Instance) -> Result<WorkerConfig, ServeError> {

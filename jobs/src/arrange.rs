@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::Jobs;
 use crate::format::AudioFormat;
+use crate::look_up::all_chunks;
 use crate::merge_timeline::{MergeTimeline, Snapshot, SnapshotChunk, SnapshotMedia, TimelineOptions};
 use crate::plan::ChunkSpec;
 use crate::submission::{FieldError, SubmitError, TraceContext};
@@ -279,7 +280,7 @@ impl Jobs {
 
     /// The newest finished take of each chunk, and all media.
     async fn material(&self, id: Uuid) -> Result<Material, StorageError> {
-        let all = self.all_chunks(id).await?;
+        let all = all_chunks(self.storage.rows.read(), id).await?;
         let finished = all.into_iter().filter(|chunk| chunk.status == ChunkStatus::Completed);
         // Takes come in order: the last one stays.
         let chunks = finished.map(|chunk| (chunk.id.index, chunk)).collect();
@@ -287,7 +288,7 @@ impl Jobs {
     }
 
     async fn unfinished(&self, id: Uuid, material: &Material) -> Result<Vec<u32>, StorageError> {
-        let mut indexes: Vec<u32> = self.all_chunks(id).await?.into_iter().map(|chunk| chunk.id.index).collect();
+        let mut indexes: Vec<u32> = all_chunks(self.storage.rows.read(), id).await?.into_iter().map(|chunk| chunk.id.index).collect();
         indexes.dedup();
         indexes.retain(|index| !material.chunks.contains_key(index));
         Ok(indexes)

@@ -221,11 +221,6 @@ fn is_stale(render: &Render, newest: &[(u32, u32)]) -> Result<bool, StorageError
 }
 
 impl Jobs {
-    /// All takes of all chunks, by index and take.
-    pub(crate) async fn all_chunks(&self, generation_id: Uuid) -> Result<Vec<Chunk>, StorageError> {
-        all_chunks(self.storage.rows.read(), generation_id).await
-    }
-
     /// Whether a chunk was made again since the generation's audio was merged; `None` where there is no audio.
     pub async fn audio_is_stale(&self, generation_id: Uuid) -> Result<Option<bool>, StorageError> {
         let pool = self.storage.rows.read();
@@ -244,7 +239,7 @@ impl Jobs {
             return Err(SubmitError::Invalid(errors));
         }
         let generation = self.generation(owner_id, task_id).await?.ok_or(SubmitError::TaskNotFound(task_id))?;
-        let chunks = self.all_chunks(task_id).await?;
+        let chunks = all_chunks(self.storage.rows.read(), task_id).await?;
         let known: BTreeSet<u32> = chunks.iter().map(|chunk| chunk.id.index).collect();
         if let Some(unknown) = options.order.iter().find(|index| !known.contains(index)) {
             let message = format!("there is no chunk {unknown}");

@@ -124,6 +124,7 @@ impl Jobs {
             title: None,
             metadata: None,
             priority: 0,
+            montage_id: None,
             not_before_ms: None,
             idempotency: None,
             trace: TraceContext::default(),

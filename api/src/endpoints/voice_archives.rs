@@ -67,7 +67,7 @@ impl Writer for ArchiveAnswer {
 
 impl EndpointOutRegister for ArchiveAnswer {
     fn register(_components: &mut Components, operation: &mut Operation) {
-        file_answer::document(operation, ARCHIVE_TYPE);
+        file_answer::document(operation, &[ARCHIVE_TYPE]);
         operation.responses.remove("206");
         operation.responses.remove("304");
     }
