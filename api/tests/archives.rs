@@ -266,10 +266,13 @@ async fn a_conflict_is_told_and_decided() {
     assert_eq!(json(&mut send(&bed, &bed.key, "/api/voices/import", both).await).await["imported"][0]["name"], "Ada (2)");
 }
 
+/// Makes a part of an archive wrong.
+type Spoil = fn(&mut Value);
+
 #[tokio::test]
 async fn a_voice_with_wrong_values_is_an_error_of_its_own() {
     let bed = Bed::without_workers().await;
-    let wrong: [(&str, &str, fn(&mut Value)); 7] = [
+    let wrong: [(&str, &str, Spoil); 7] = [
         ("name", "voice.json", |voice| voice["name"] = json!("")),
         ("type", "voice.json", |voice| voice["type"] = json!("preset")),
         ("language", "voice.json", |voice| voice["language"] = json!("../..")),
