@@ -148,6 +148,9 @@ fn declared_bytes(req: &Request) -> Option<u64> {
 
 /// What is no JSON, or not the JSON that was wanted, is 400 and names the place: line and column, and the field's path.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    if holds_nul(bytes) {
+        return Err(Problem::new(Code::InvalidRequest, "texts must not hold the character \\u0000"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
@@ -155,6 +158,19 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     })?;
     deserializer.end().map_err(|error| json_problem(".", &error))?;
     Ok(value)
+}
+
+/// Whether a JSON text escapes a NUL: no text for Postgres, and the end of one for a C library.
+fn holds_nul(json: &[u8]) -> bool {
+    let mut rest = json;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        if rest[at..].starts_with(br"\u0000") {
+            return true;
+        }
+        // Whatever is escaped, a second backslash among it, begins nothing.
+        rest = rest.get(at + 2..).unwrap_or_default();
+    }
+    false
 }
 
 fn json_problem(path: &str, error: &serde_json::Error) -> Problem {
@@ -233,6 +249,15 @@ mod tests {
             assert_eq!(problem(text).code, Code::InvalidRequest, "{text}");
         }
         assert_eq!(parse::<Request>(b"{\"text\": \"\xff\"}").unwrap_err().code, Code::InvalidRequest);
+    }
+
+    #[test]
+    fn a_nul_is_no_text() {
+        assert_eq!(problem(r#"{"text": "a\u0000b"}"#).code, Code::InvalidRequest);
+        assert_eq!(problem(r#"{"text": "\\\u0000"}"#).code, Code::InvalidRequest);
+        for fine in [r#"{"text": "\\u0000"}"#, r#"{"text": "\u0001"}"#, r#"{"text": "u0000 \\"}"#] {
+            assert!(parse::<Request>(fine.as_bytes()).is_ok(), "{fine}");
+        }
     }
 
     #[test]

@@ -25,7 +25,12 @@ impl<'ex, T: DeserializeOwned + Send> Extractible<'ex> for Query<T> {
 
     #[allow(refining_impl_trait)]
     async fn extract(req: &'ex mut Request, _depot: &'ex mut Depot) -> Result<Self, Problem> {
-        parse(req.queries().flat_iter().map(|(name, value)| (name.as_str(), value.as_str()))).map(Self)
+        let pairs = || req.queries().flat_iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        // No text for Postgres.
+        if let Some((name, _)) = pairs().find(|(_, value)| value.contains('\0')) {
+            return Err(Problem { errors: vec![FieldProblem::new(name, "must not hold the character NUL")], ..nul(name) });
+        }
+        parse(pairs()).map(Self)
     }
 }
 
@@ -38,6 +43,10 @@ where
             operation.parameters.insert(parameter);
         }
     }
+}
+
+fn nul(name: &str) -> Problem {
+    Problem::new(Code::InvalidRequest, format!("{name}: must not hold the character NUL"))
 }
 
 fn parse<'a, T: DeserializeOwned>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<T, Problem> {
