@@ -244,6 +244,11 @@ async fn a_chunk_that_the_disk_has_spoilt_is_made_again(database: Database) {
         let (mut failed, merged): (Vec<u64>, Vec<u64>) = (of("chunk.failed"), of("job.completed"));
         failed.sort_unstable();
         assert_eq!((failed, merged.len()), (vec![1, 3], 1), "{damage:?}");
+        // The merge that waited went on: no second one was made beside it.
+        bed.until_idle().await;
+        let files = std::fs::read_dir(bed.folder.path().join(format!("blobs/generations/{id}/renders"))).unwrap();
+        let merged = files.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|ending| ending == "wav"));
+        assert_eq!(merged.count(), 1, "{damage:?}");
     }
     worker.stop(1_000).await;
 }
