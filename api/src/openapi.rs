@@ -131,6 +131,7 @@ fn rename_content(response: &mut Value, content_type: &str) {
     if let Some(content) = response.get_mut("content").and_then(Value::as_object_mut)
         && let Some(file) = content.remove("audio/wav")
     {
+        content.retain(|kind, _| !kind.starts_with("audio/"));
         content.insert(content_type.into(), file);
     }
 }
@@ -210,6 +211,12 @@ fn own_problems(method: &Method, path: &str) -> Vec<Code> {
         "/api/generate/merge-chunks" => {
             [&[Code::TaskNotFound, Code::ChunksIncomplete, Code::Gone, Code::InsufficientStorage], &wanted_audio[..]].concat()
         }
+        "/api/generate/merge-timeline" => {
+            [&[Code::TaskNotFound, Code::ChunksIncomplete, Code::Gone, Code::InsufficientStorage], &wanted_audio[..]].concat()
+        }
+        "/api/generate/regenerate-chunk" => {
+            [&[Code::TaskNotFound, Code::ChunkNotFound, Code::AudioNotFound, Code::Gone], &speak[..], &wanted_audio[..]].concat()
+        }
         path if path.starts_with("/api/generate/") => [&speak[..], &wanted_audio[..]].concat(),
         "/api/generation/cancel" => vec![Code::TaskNotFound, Code::NotCancellable],
         "/api/job/cancel" => vec![Code::JobNotFound, Code::NotCancellable],
@@ -220,6 +227,11 @@ fn own_problems(method: &Method, path: &str) -> Vec<Code> {
         "/api/montages" if *method == Method::POST => vec![Code::GenerationNotFound, Code::Conflict, Code::InsufficientStorage],
         "/api/montages/{id}" if *method == Method::PUT => vec![Code::MontageNotFound, Code::GenerationNotFound, Code::StaleRevision],
         "/api/montages/{id}" => vec![Code::MontageNotFound],
+        "/api/timeline/{task_id}" => vec![Code::TaskNotFound],
+        "/api/timeline/{task_id}/layout" => vec![Code::TaskNotFound, Code::StaleRevision],
+        "/api/timeline/{task_id}/audio/{render_id}" => {
+            vec![Code::TaskNotFound, Code::AudioNotFound, Code::Gone, Code::RangeNotSatisfiable]
+        }
         "/api/audio/chunk/{task_id}/{index}" => {
             vec![Code::TaskNotFound, Code::ChunkNotFound, Code::AudioNotFound, Code::Gone, Code::RangeNotSatisfiable]
         }

@@ -48,7 +48,6 @@ async fn the_history_is_narrowed_by_each_filter() {
         ("q=brucke%20erstes", vec![&first]),
         ("q=bridge", vec![&second]),
         ("q=%20", vec![&second, &first]),
-        ("q=%00", vec![&second, &first]),
         ("q=%25", vec![]),
         ("voice_id=nora", vec![&first]),
         (&format!("montage_id={montage}"), vec![&second]),

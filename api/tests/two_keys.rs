@@ -110,7 +110,7 @@ impl Theirs {
 
 fn with_id(route: &Route, id: &str) -> String {
     let (before, rest) = route.path.split_once('{').unwrap();
-    format!("{before}{id}{}", rest.split_once('}').unwrap().1).replace("{index}", "0")
+    format!("{before}{id}{}", rest.split_once('}').unwrap().1).replace("{index}", "0").replace("{render_id}", NOBODY)
 }
 
 fn with_key(method: &Method, path: &str, key: &str) -> RequestBuilder {
@@ -177,7 +177,9 @@ async fn every_path_with_an_id() {
             let mut answer = bed.send(owners).await;
             let text = text_of(&mut answer).await;
             assert!(!text.contains(&format!("no {}", "generation with this id")) && status(&answer) != 405, "{path}: {text}");
-            assert!([200, 202, 204, 409].contains(&status(&answer)), "{} {path}: {} {text}", route.method, status(&answer));
+            // A second id names nothing here; the first is known all the same.
+            let second = route.path.contains("{render_id}") && text.contains("audio_not_found");
+            assert!(second || [200, 202, 204, 409].contains(&status(&answer)), "{} {path}: {} {text}", route.method, status(&answer));
         }
     }
 }

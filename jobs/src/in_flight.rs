@@ -3,7 +3,7 @@
 //!
 //! Between processes, whose rows say what each of them runs, a run waits for those that began before it; one that dies loses its lease, runs
 //! no longer, and is waited for no longer. Inside a process, a turn is handed on. Nobody waits for another process while holding a turn: so
-//! nobody waits in a circle.
+//! nobody waits in a circle. Two that begin within one moment, each before the other's claim is seen, both compute: both results are right.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -71,11 +71,14 @@ async fn equal_chunks_in_flight_in_two_processes_are_computed_once(database: Dat
     let workers = [bed.start_node("node-a", one_slot()).await, bed.start_node("node-b", one_slot()).await];
     let mut asked = Vec::new();
     for round in 0..3 {
-        let text = format!("Same words {round}.");
-        asked.extend([bed.submit(&[&text]).await, bed.submit(&[&text]).await]);
-    }
-    for id in asked {
-        assert_eq!(bed.end_of(id).await.status, "completed");
+        let text = format!("Same words {round}, and enough of them to be spoken for a while.");
+        asked.push(bed.submit(&[&text]).await);
+        // Two that begin at the same moment may both compute; the second one here begins while the first one speaks.
+        bed.calls_reach(round + 1).await;
+        asked.push(bed.submit(&[&text]).await);
+        for id in asked.drain(..) {
+            assert_eq!(bed.end_of(id).await.status, "completed");
+        }
     }
     assert_eq!(bed.engine.calls(), 3);
     for worker in workers {

@@ -33,11 +33,11 @@ pub async fn list_voices(app: App, caller: Caller, query: Query<VoiceQuery>) -> 
     let query = query.0;
     let limit = list::limit(query.limit)? as usize;
     let filter = VoiceFilter {
-        kind: plain("type", query.kind)?,
-        language: plain("language", query.language)?,
-        category: plain("category", query.category)?,
+        kind: query.kind,
+        language: query.language,
+        category: query.category,
         favorite: query.favorite,
-        contains: plain("q", query.q)?.map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()),
+        contains: query.q.map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()),
         ..VoiceFilter::of_reader(&caller.owner_id)
     };
     let known = ["preset", "clone", "design"];
@@ -54,14 +54,6 @@ pub async fn list_voices(app: App, caller: Caller, query: Query<VoiceQuery>) -> 
         Listed::Stored(stored) => Voice::of_stored(*stored, viewer),
     };
     Ok(Reply(Page { items: page.voices.into_iter().map(show).collect(), next_cursor: page.next_cursor, total: page.total }))
-}
-
-/// A NUL is no text for Postgres.
-fn plain(name: &str, text: Option<String>) -> Result<Option<String>, Problem> {
-    match text {
-        Some(text) if text.contains('\0') => Err(Problem::invalid_field(name, "must not hold a NUL character")),
-        text => Ok(text),
-    }
 }
 
 pub(super) async fn favorites_of(app: &App, caller: &Caller) -> Result<Vec<String>, Problem> {

@@ -381,7 +381,7 @@ fn input_of(chunk: SpeechChunk) -> ChunkInput {
 
 /// One chunk made again. What is not given stays as it was in the newest take.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
-#[salvo(schema(example = json!({"task_id": "0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90", "index": 3, "text": "Said in another way."})))]
+#[salvo(schema(example = json!({"task_id": "0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90", "index": 0, "text": "Said in another way."})))]
 pub struct RegenerateRequest {
     /// The generation that the chunk belongs to.
     #[serde(alias = "generation_id", alias = "job_id")]
