@@ -40,7 +40,7 @@ bench:
 
 # What the queue costs beside a raw SQLite loop and beside apalis-sqlite, as ratios in one run. BENCH="--json" or "--quick" as you like.
 bench-queue:
-	cargo run --release --locked --manifest-path tests/bench-queue/Cargo.toml --target-dir $(or $(CARGO_TARGET_DIR),target) -- $(BENCH)
+	cargo run --release --manifest-path tests/bench-queue/Cargo.toml --target-dir $(or $(CARGO_TARGET_DIR),target) -- $(BENCH)
 
 clean:
 	cargo clean

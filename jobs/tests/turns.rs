@@ -6,7 +6,10 @@ mod bed;
 
 use bed::{Bed, Database, OWNER, script, submission};
 use engine::scripted::Script;
+use storage::generations::{self, Generation};
 use storage::leases::{Claim, ClaimedJob};
+use storage::search::SearchText;
+use uuid::Uuid;
 
 on_both! {
     keys_take_turns,
@@ -14,6 +17,7 @@ on_both! {
     a_higher_priority_goes_first_until_a_lower_one_has_waited,
     a_scheduled_job_waits_for_its_time,
     a_held_queue_gives_out_nothing,
+    the_place_in_the_queue_is_counted_so_far_and_no_further,
     a_hundred_thousand_waiting_jobs_do_not_slow_the_claim,
 }
 
@@ -118,4 +122,23 @@ async fn a_hundred_thousand_waiting_jobs_do_not_slow_the_claim(database: Databas
         assert!(plan.contains("jobs_ready"), "{plan}");
         assert!(!plan.contains("SCAN h") && !plan.contains("SCAN j"), "{plan}");
     }
+}
+
+async fn the_place_in_the_queue_is_counted_so_far_and_no_further(database: Database) {
+    let bed = Bed::new(database, script(vec![])).await;
+    let first = bed.submit(&["One."]).await;
+    let pattern = generations::find(bed.storage.rows.read(), first).await.unwrap().unwrap();
+    let found_by = SearchText::of(None, "One.", "{}");
+    let mut last = first;
+    let mut tx = bed.storage.rows.begin().await.unwrap();
+    for _ in 0..generations::QUEUE_POSITION_MAX + 5 {
+        last = Uuid::now_v7();
+        generations::insert(&mut tx, &Generation { id: last, ..pattern.clone() }, &found_by).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let second = bed.submit_as("owner-b", 1, &["Two."]).await;
+    let position = async |owner: &str, id| bed.jobs.job(owner, id).await.unwrap().unwrap().queue_position;
+    assert_eq!(position("owner-b", second).await, Some(1), "a higher priority");
+    assert_eq!(position(OWNER, first).await, Some(2));
+    assert_eq!(position(OWNER, last).await, Some(generations::QUEUE_POSITION_MAX));
 }

@@ -314,14 +314,20 @@ pub async fn count_open_by_owner(pool: &AnyPool) -> Result<Vec<OpenCount>, Stora
     rows.iter().map(of_row).collect()
 }
 
-/// 1 for the next one to start; meaningful only while it is queued.
+/// Further back nobody counts: the number is shown at every accept, and must not cost more the longer the queue is.
+pub const QUEUE_POSITION_MAX: i64 = 1_000;
+
+/// 1 for the next one to start, at most [`QUEUE_POSITION_MAX`]; meaningful only while it is queued.
 pub async fn queue_position(pool: &AnyPool, generation: &Generation) -> Result<i64, StorageError> {
-    let ahead: i64 =
-        sqlx::query_scalar("SELECT COUNT(*) FROM generations WHERE status = 'queued' AND (priority > $1 OR (priority = $1 AND id < $2))")
-            .bind(generation.priority)
-            .bind(generation.id.to_string())
-            .fetch_one(pool)
-            .await?;
+    let ahead: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM (SELECT id FROM generations WHERE status = 'queued' AND (priority > $1 OR (priority = $1 AND id < $2)) \
+         LIMIT $3) AS ahead",
+    )
+    .bind(generation.priority)
+    .bind(generation.id.to_string())
+    .bind(QUEUE_POSITION_MAX - 1)
+    .fetch_one(pool)
+    .await?;
     Ok(ahead + 1)
 }
 

@@ -11,6 +11,8 @@
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tests::crash_loop::{announced, stored_events};
+use tests::postgres::{self, Cluster};
+use tests::tools::{self, Tool};
 use tests::{Engine, ServerOptions, TestServer, wait};
 use tokio::process::Child;
 
@@ -18,13 +20,28 @@ const RUNS: u64 = 50;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_too_late_is_not_taken() {
+    what_comes_too_late(None).await;
+}
+
+/// Where a session that stands still keeps its locks, until Postgres ends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgres_too() {
+    if !tools::has("stop_cont::on_postgres_too", &[Tool::Postgres]) {
+        return;
+    }
+    let cluster = Cluster::start(&postgres::installed().unwrap()).unwrap();
+    what_comes_too_late(Some(cluster.url())).await;
+}
+
+async fn what_comes_too_late(database_url: Option<String>) {
     let runs = runs();
     let counts = tempfile::tempdir().unwrap();
     // The first calls are those of the worker that will be stopped: they ask nobody whether to go on.
     let script = json!({"ms_per_char": 25, "steps": 1, "counts_folder": counts.path(), "rules": [
         {"needle": "", "act": {"hang": {"ms": 1500}}, "times": runs},
     ]});
-    let environment = vec![("CLONYVOICE_ROLE".into(), "api".into()), ("CLONYVOICE_LEASE_MS".into(), "30000".into())];
+    let mut environment = vec![("CLONYVOICE_ROLE".into(), "api".into()), ("CLONYVOICE_LEASE_MS".into(), "30000".into())];
+    environment.extend(database_url.map(|url| ("CLONYVOICE_DATABASE_URL".to_owned(), url)));
     let server = TestServer::start(ServerOptions { engine: Engine::Scripted(script), environment, ..ServerOptions::default() }).await;
     let client = server.client();
     let mut first = server.start_worker(&["--speech-workers", &runs.to_string()]);

@@ -33,7 +33,7 @@ pub struct Job {
     /// 0 to 1.
     pub progress: f64,
     pub stage: Option<String>,
-    /// 1 is next; null once started.
+    /// 1 is next; 1,000 stands for all that are further back; null once started.
     pub queue_position: Option<i64>,
     pub eta_ms: Option<i64>,
     pub chunks_total: i64,
