@@ -64,7 +64,7 @@ impl Bed {
         let config = EngineConfig { name: "bench".into(), ..EngineConfig::default() };
         let engine = EngineHandle::start(config, move || Ok(Box::new(Instantly(asked.clone())) as Box<dyn SpeechEngine>)).expect("an engine");
         let room = RoomConfig { open_generations_max: i64::MAX, wait_max_s: i64::MAX, retry_after_s: 1 };
-        let config = JobsConfig { room, ..JobsConfig::default() };
+        let config = JobsConfig { room, ..JobsConfig::new(folder.path().join("tmp")) };
         let jobs = Jobs::new(storage.clone(), engine.clone(), Arc::new(SystemClock), config);
         Self { folder, storage, engine, jobs, started }
     }
@@ -124,6 +124,7 @@ fn submission(texts: Vec<String>) -> Submission {
         title: None,
         metadata: None,
         priority: 0,
+        montage_id: None,
         not_before_ms: None,
         idempotency: None,
         trace: TraceContext::default(),
