@@ -1,4 +1,4 @@
-# Seven verbs. Each works alone on a fresh checkout; CI calls the same ones.
+# Each verb works alone on a fresh checkout; CI calls the same ones.
 .PHONY: demo run test crash-test contract-test mutants check bench bench-queue clean
 
 # A long text spoken, chunk by chunk, into demo.wav. KILL=40 kills the server with kill -9 after 40 chunks and starts it again.
