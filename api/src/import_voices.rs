@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use storage::categories::Category;
 use storage::voices::{self, Voice, VoiceCategory, VoicePreview, VoiceSample, name_key};
-use storage::{BlobKey, StorageError, categories};
+use storage::{BlobKey, StorageError, categories, voice_previews};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -171,7 +171,7 @@ async fn import_one(app: &App, owner_id: &str, found: &FoundVoice, on_conflict: 
     match stored {
         Ok(old_keys) => delete_blobs(app, old_keys).await,
         Err(error) => {
-            delete_blobs(app, voices::blob_keys(&voice, &samples)).await;
+            delete_blobs(app, voices::blob_keys(&voice, &samples, &[])).await;
             return Err(error.into());
         }
     }
@@ -210,6 +210,7 @@ fn checked(found: &FoundVoice, owner_id: &str, now_ms: i64) -> Result<(Voice, Ve
         profiles: found.profiles.clone(),
         preview: None,
         consent: found.consent.clone(),
+        job_id: None,
         created_at_ms: archived.created_at.as_deref().and_then(parse_ms).filter(|ms| (0..=now_ms).contains(ms)).unwrap_or(now_ms),
         updated_at_ms: now_ms,
     };
@@ -332,7 +333,9 @@ async fn store_rows(
     let mut old_keys = Vec::new();
     match replaced {
         Some(old) => {
-            old_keys = voices::blob_keys(old, &voices::samples_in(&mut tx, old.id).await?);
+            let previews = voice_previews::list_in(&mut tx, old.id).await?;
+            old_keys = voices::blob_keys(old, &voices::samples_in(&mut tx, old.id).await?, &previews);
+            voice_previews::delete_all(&mut tx, old.id).await?;
             if !voices::update(&mut tx, voice).await? {
                 return Err(StorageError::Conflict("the voice was changed at the same time".into()));
             }

@@ -7,6 +7,7 @@ use storage::{StorageError, chunks};
 use uuid::Uuid;
 
 use crate::job::JobKind;
+use crate::lone::{self, Told};
 use crate::view::CancelOutcome;
 use crate::{Jobs, fail_point, moves};
 
@@ -53,7 +54,12 @@ impl Jobs {
         if let (Some(_), Ok(JobKind::SpeakChunk(take))) = (&cancelled, JobKind::parse(&row.kind, &row.payload)) {
             chunks::set_status(&mut tx, take.chunk_id(), ChunkStatus::Cancelled, row.attempt, None).await?;
         }
+        let mut left = Vec::new();
+        if row.generation_id.is_none() && cancelled.as_ref().is_some_and(|cancelled| !cancelled.waiting.is_empty()) {
+            left = lone::cancelled(&mut tx, &Told::of_row(&row), self.clock.now_ms()).await?;
+        }
         tx.commit().await?;
+        lone::delete_blobs(&self.storage.blobs, left).await;
         let Some(cancelled) = cancelled else {
             return Ok(CancelOutcome::AlreadyFinal);
         };

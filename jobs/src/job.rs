@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::fail_point;
 use crate::in_flight::InFlight;
+use crate::lone::LoneKind;
 use crate::merge_chunks::MergeChunks;
 use crate::merge_timeline::MergeTimeline;
 use crate::speak_chunk::SpeakChunk;
@@ -142,6 +143,8 @@ pub(crate) enum JobKind {
     SpeakChunk(SpeakChunk),
     MergeChunks(MergeChunks),
     MergeTimeline(MergeTimeline),
+    /// Without a generation.
+    Lone(LoneKind),
 }
 
 impl JobKind {
@@ -150,7 +153,10 @@ impl JobKind {
             SpeakChunk::NAME => serde_json::from_str(payload).map(Self::SpeakChunk),
             MergeChunks::NAME => serde_json::from_str(payload).map(Self::MergeChunks),
             MergeTimeline::NAME => serde_json::from_str(payload).map(Self::MergeTimeline),
-            _ => Err(serde::de::Error::custom(format!("no job kind {kind}"))),
+            _ => match LoneKind::parse(kind, payload) {
+                Some(parsed) => parsed.map(Self::Lone),
+                None => Err(serde::de::Error::custom(format!("no job kind {kind}"))),
+            },
         }
     }
 
@@ -159,6 +165,7 @@ impl JobKind {
             Self::SpeakChunk(job) => job.run(context).await,
             Self::MergeChunks(job) => job.run(context).await,
             Self::MergeTimeline(job) => job.run(context).await,
+            Self::Lone(job) => job.run(context).await,
         }
     }
 
@@ -167,7 +174,7 @@ impl JobKind {
         match self {
             Self::SpeakChunk(job) => job.is_by_hand(),
             Self::MergeChunks(job) => !job.completes_generation,
-            Self::MergeTimeline(_) => true,
+            Self::MergeTimeline(_) | Self::Lone(_) => true,
         }
     }
 
@@ -177,6 +184,7 @@ impl JobKind {
             Self::SpeakChunk(_) => SpeakChunk::TIMEOUT_MS,
             Self::MergeChunks(_) => MergeChunks::TIMEOUT_MS,
             Self::MergeTimeline(_) => MergeTimeline::TIMEOUT_MS,
+            Self::Lone(job) => job.timeout_ms(),
         }
     }
 }

@@ -10,6 +10,7 @@ use storage::{StorageError, renders};
 use uuid::Uuid;
 
 use crate::Jobs;
+use crate::lone::{self, LoneKind};
 use crate::merge_chunks::MergeChunks;
 use crate::speak_chunk::SpeakChunk;
 use crate::view::{ChunkView, JobFailure, JobView, QueueView};
@@ -176,7 +177,10 @@ fn eta_ms(generation: &Generation, now_ms: i64) -> Option<i64> {
 }
 
 fn view_of_job(row: &JobRow) -> JobView {
+    let kind = LoneKind::parse(&row.kind, &row.payload).and_then(Result::ok);
     let status = match row.state {
+        // Its worker died, and it goes on by itself.
+        JobState::Queued if kind.is_some() && row.crashes > 0 => "interrupted",
         JobState::Scheduled | JobState::Queued => "queued",
         JobState::Running => "running",
         JobState::Done => "completed",
@@ -190,8 +194,8 @@ fn view_of_job(row: &JobRow) -> JobView {
         owner_id: row.owner_id.clone(),
         kind: kind_shown(&row.kind),
         status: status.into(),
-        progress: if row.state == JobState::Done { 1.0 } else { 0.0 },
-        stage: None,
+        progress: if row.state == JobState::Done { 1.0 } else { row.progress.unwrap_or(0.0) },
+        stage: row.stage.clone().filter(|_| row.state == JobState::Running),
         queue_position: None,
         eta_ms: None,
         chunks_total: 0,
@@ -204,7 +208,7 @@ fn view_of_job(row: &JobRow) -> JobView {
         error: row.error.as_ref().filter(|_| row.state == JobState::Failed).map(failure),
         result: row.result.as_deref().and_then(|text| serde_json::from_str(text).ok()),
         title: None,
-        voice_id: None,
+        voice_id: kind.and_then(|kind| kind.voice_id()),
         voice_name: None,
         metadata: None,
         has_audio: row.state == JobState::Done && row.kind == MergeChunks::NAME,
@@ -213,9 +217,10 @@ fn view_of_job(row: &JobRow) -> JobView {
 
 /// A job under the name of the call that asks for it.
 fn kind_shown(kind: &str) -> String {
-    match kind {
-        SpeakChunk::NAME => "generate.regenerate_chunk".into(),
-        kind => format!("generate.{kind}"),
+    match (kind, lone::shown_as(kind)) {
+        (_, Some(name)) => name.into(),
+        (SpeakChunk::NAME, None) => "generate.regenerate_chunk".into(),
+        (kind, None) => format!("generate.{kind}"),
     }
 }
 

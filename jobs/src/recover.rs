@@ -6,7 +6,7 @@ use storage::leases::{Lost, TakenBack};
 use storage::{Rows, Storage, StorageError, Tx, generations, leases};
 
 use crate::settle::{CODE_CRASHED, failure_of};
-use crate::{fail_point, moves};
+use crate::{fail_point, lone, moves};
 
 /// Returns how many jobs were taken back.
 pub(crate) async fn take_back_of_node(
@@ -54,7 +54,7 @@ async fn take_back(rows: &Rows, lost: Lost<'_>, crashes_max: i64, now_ms: i64) -
 
 async fn tell_generation(tx: &mut Tx, job: &TakenBack, now_ms: i64) -> Result<(), StorageError> {
     let Some(generation_id) = job.generation_id else {
-        return Ok(());
+        return lone::taken_back(tx, job, now_ms).await;
     };
     match job.state {
         JobState::Queued => moves::interrupted(tx, generation_id, now_ms).await?,

@@ -9,6 +9,7 @@ use storage::jobs::NewJob;
 use storage::{StorageError, Tx, events};
 use uuid::Uuid;
 
+use crate::lone::{self, LoneKind, Told};
 use crate::merge_chunks::{self, MergeChunks};
 use crate::speak_chunk::SpeakChunk;
 use crate::submission::GenerationOptions;
@@ -23,6 +24,9 @@ pub enum RetryError {
     /// It is waiting, running or complete.
     #[error("job {0} has neither failed nor been cancelled")]
     NotFailed(Uuid),
+    /// What it was to work on was deleted when it ended.
+    #[error("what job {0} worked on is gone")]
+    Gone(Uuid),
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -46,9 +50,15 @@ impl Jobs {
             Some(_) => return Err(RetryError::NotFound(id)),
             None => {
                 let row = storage::jobs::find(self.storage.rows.read(), id).await?;
-                row.filter(|row| row.owner_id == owner_id).ok_or(RetryError::NotFound(id))?;
+                let row = row.filter(|row| row.owner_id == owner_id).ok_or(RetryError::NotFound(id))?;
                 if !storage::jobs::revive(&mut tx, id, now_ms).await? {
                     return Err(RetryError::NotFailed(id));
+                }
+                if let Some(Ok(kind)) = LoneKind::parse(&row.kind, &row.payload) {
+                    if !kind.can_run_again(&mut tx, id).await? {
+                        return Err(RetryError::Gone(id));
+                    }
+                    lone::tell(&mut tx, &Told::of_row(&row), "job.queued", json!({"retried": true}), now_ms).await?;
                 }
             }
         }

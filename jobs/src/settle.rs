@@ -10,6 +10,7 @@ use crate::backoff::backoff_ms;
 use crate::fail_point;
 use crate::job::{JobError, JobKind};
 use crate::lease::StopReason;
+use crate::lone::{self, Told};
 use crate::moves;
 use crate::view::JobFailure;
 
@@ -32,6 +33,8 @@ pub(crate) enum Verdict {
     Discard {
         code: &'static str,
         error: String,
+        /// No other attempt can succeed.
+        hopeless: bool,
     },
     Cancelled,
     Snooze,
@@ -57,12 +60,12 @@ pub(crate) fn verdict(error: &JobError, stopped: Option<StopReason>, job: &Claim
     }
     match error {
         JobError::Fenced => Verdict::Nothing,
-        JobError::Discard(why) => Verdict::Discard { code: CODE_FAILED, error: why.clone() },
-        JobError::Crashed(why) => Verdict::Discard { code: CODE_CRASHED, error: why.clone() },
+        JobError::Discard(why) => Verdict::Discard { code: CODE_FAILED, error: why.clone(), hopeless: true },
+        JobError::Crashed(why) => Verdict::Discard { code: CODE_CRASHED, error: why.clone(), hopeless: false },
         JobError::Wait(why) => Verdict::WaitUntil { run_at_ms: now_ms + pace.wait_ms, error: why.clone() },
         // Nobody asked it to stop, and yet it says so: a mistake in the run, and an attempt spent.
         JobError::Stopped | JobError::Retry(_) if job.attempt >= job.attempts_max => {
-            Verdict::Discard { code: CODE_FAILED, error: error.to_string() }
+            Verdict::Discard { code: CODE_FAILED, error: error.to_string(), hopeless: false }
         }
         JobError::Stopped | JobError::Retry(_) => {
             Verdict::RetryAt { run_at_ms: now_ms + backoff_ms(job.attempt, pace.jitter), error: error.to_string() }
@@ -90,17 +93,22 @@ pub(crate) async fn settle(storage: &Storage, job: &ClaimedJob, verdict: &Verdic
     let mut stopped = Vec::new();
     match verdict {
         Verdict::RetryAt { error, .. } => note_failed_attempt(&mut tx, job, error, true, now_ms).await?,
-        Verdict::Discard { code, error } => {
+        Verdict::Discard { code, error, .. } => {
             note_failed_attempt(&mut tx, job, error, false, now_ms).await?;
             stopped = fail_generation(&mut tx, job, code, error, now_ms).await?;
         }
         _ => {}
     }
-    if let Some(generation_id) = job.generation_id {
-        moves::close_if_cancelled(&mut tx, generation_id, now_ms).await?;
+    let mut left = Vec::new();
+    match job.generation_id {
+        Some(generation_id) => {
+            moves::close_if_cancelled(&mut tx, generation_id, now_ms).await?;
+        }
+        None => left = lone::settled(&mut tx, &Told::of_claimed(job), verdict, now_ms).await?,
     }
     fail_point::pass("settle.before_commit");
     tx.commit().await?;
+    lone::delete_blobs(&storage.blobs, left).await;
     Ok(stopped)
 }
 
@@ -185,7 +193,7 @@ mod tests {
     fn attempts_are_counted_and_waiting_costs_none() {
         let error = JobError::Retry("host died".into());
         assert_eq!(verdict(&error, None, &job(2), 10, &PACE), Verdict::RetryAt { run_at_ms: 1_010, error: "host died".into() });
-        assert_eq!(verdict(&error, None, &job(3), 10, &PACE), Verdict::Discard { code: CODE_FAILED, error: "host died".into() });
+        assert_eq!(verdict(&error, None, &job(3), 10, &PACE), Verdict::Discard { code: CODE_FAILED, error: "host died".into(), hopeless: false });
         let error = JobError::Wait("disk full".into());
         assert_eq!(verdict(&error, None, &job(3), 10, &PACE), Verdict::WaitUntil { run_at_ms: 5_010, error: "disk full".into() });
     }

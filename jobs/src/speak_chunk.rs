@@ -239,13 +239,13 @@ async fn announce_start(context: &JobContext, generation: &Generation) -> Result
 }
 
 /// 16-bit mono WAV, off the async threads.
-async fn encode(speech: Speech) -> Result<Bytes, JobError> {
+pub(crate) async fn encode(speech: Speech) -> Result<Bytes, JobError> {
     let encoded = tokio::task::spawn_blocking(move || encode_wav(&speech.samples)).await;
     let bytes = encoded.map_err(|error| JobError::Retry(format!("encode: {error}")))?;
     bytes.map(Bytes::from).map_err(|error| JobError::Retry(format!("encode: {error}")))
 }
 
-fn encode_wav(samples: &[f32]) -> Result<Vec<u8>, WavError> {
+pub(crate) fn encode_wav(samples: &[f32]) -> Result<Vec<u8>, WavError> {
     let spec = WavSpec { rate_hz: SAMPLE_RATE_HZ, channels: 1, depth: BitDepth::Pcm16 };
     let bytes = Vec::with_capacity(samples.len() * 2 + 64);
     let mut writer = WavWriter::with_length(bytes, spec, WavLayout::default(), samples.len() as u64)?;

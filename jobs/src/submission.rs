@@ -217,6 +217,9 @@ pub enum SubmitError {
     Invalid(Vec<FieldError>),
     #[error("no voice {0}")]
     VoiceNotFound(String),
+    /// The job that makes it has not ended, or has failed.
+    #[error("voice {name} is not made yet")]
+    VoiceNotMade { name: String, job_id: uuid::Uuid },
     #[error("no montage {0}")]
     MontageNotFound(uuid::Uuid),
     #[error("montage {0} is full")]

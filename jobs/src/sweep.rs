@@ -2,6 +2,7 @@
 //! processes at once and may be repeated.
 
 use storage::retention::{self, Retention};
+use storage::voice_previews::{self, Preview};
 use storage::{Storage, StorageError, generations, voices};
 use uuid::Uuid;
 
@@ -44,6 +45,7 @@ const MENDED_MAX: u32 = 100;
 /// One sweep. Returns how many generations were mended.
 pub async fn sweep(storage: &Storage, config: &SweepConfig, with_blobs: bool, now_ms: i64) -> Result<usize, StorageError> {
     let mended = mend_stuck(storage, now_ms).await?;
+    forget_unmade(storage).await?;
     let retention = Retention {
         ended_jobs_before_ms: now_ms - config.ended_jobs_kept_ms,
         events_before_ms: now_ms - config.events_kept_ms,
@@ -85,6 +87,19 @@ async fn mend_stuck(storage: &Storage, now_ms: i64) -> Result<usize, StorageErro
     Ok(stuck.len())
 }
 
+/// Voices that were to be made by a job that failed and is forgotten by now. Their blobs go with the others that nothing names.
+async fn forget_unmade(storage: &Storage) -> Result<(), StorageError> {
+    for id in voices::unmade_without_job(storage.rows.read(), MENDED_MAX).await? {
+        let mut tx = storage.rows.begin().await?;
+        // Looked at again: an import may have made it.
+        if voices::find_in(&mut tx, id).await?.is_some_and(|voice| voice.job_id.is_some()) {
+            voices::delete(&mut tx, id).await?;
+        }
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
 /// Blobs whose generation is gone. The age is read from the id (UUIDv7).
 async fn delete_orphan_blobs(storage: &Storage, before_ms: i64) -> Result<(), StorageError> {
     for id in storage.blobs.generation_ids().await? {
@@ -107,8 +122,9 @@ async fn delete_orphan_voice_blobs(storage: &Storage, before_ms: i64) -> Result<
             continue;
         }
         let named = match voices::find(pool, id).await? {
-            Some(voice) => voices::blob_keys(&voice, &voices::samples(pool, id).await?),
-            None => Vec::new(),
+            Some(voice) => voices::blob_keys(&voice, &voices::samples(pool, id).await?, &voice_previews::list(pool, id).await?),
+            // A preset has previews and no row.
+            None => voice_previews::list(pool, id).await?.iter().map(Preview::blob_key).collect(),
         };
         for key in stored.into_iter().filter(|key| !named.contains(key)) {
             storage.blobs.delete(key).await?;

@@ -58,6 +58,9 @@ pub struct StoredProfile {
     pub model: Option<String>,
     /// A [`VoiceProfile`], or what a later version or another engine knows to read.
     pub profile: Value,
+    /// Of the recordings, where it was made of some: an `engine::clone::CloneQuality`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Value>,
 }
 
 impl Voice {
@@ -103,6 +106,12 @@ pub fn speakable(profiles: &str) -> Option<VoiceProfile> {
         let profile = VoiceProfile::deserialize(&stored.profile).ok()?;
         check(&profile).is_ok().then_some(profile)
     })
+}
+
+/// What was found of the recordings of a voice, where it was made of some.
+pub fn quality(profiles: &str) -> Option<Value> {
+    let stored: Vec<StoredProfile> = serde_json::from_str(profiles).ok()?;
+    stored.into_iter().find_map(|stored| stored.quality)
 }
 
 /// Whether a text is a list of profiles, and those that we know are sound.
@@ -198,6 +207,15 @@ impl Jobs {
         Ok(self.find_voices(owner_id, &BTreeSet::from([name.to_owned()])).await?.get(name))
     }
 
+    /// The job that is making a voice, while it waits or runs.
+    pub async fn making(&self, voice: &StoredVoice) -> Result<Option<uuid::Uuid>, StorageError> {
+        let Some(job_id) = voice.job_id else {
+            return Ok(None);
+        };
+        let row = storage::jobs::find(self.storage.rows.read(), job_id).await?;
+        Ok(row.filter(|row| !row.state.is_final()).map(|row| row.id))
+    }
+
     /// A voice of this id that the reader may see.
     pub async fn stored_voice(&self, reader_id: &str, id: uuid::Uuid) -> Result<Option<StoredVoice>, StorageError> {
         let voice = storage::voices::find(self.storage.rows.read(), id).await?;
@@ -212,6 +230,9 @@ fn choose(name: &str, owner_id: &str, stored: &[StoredVoice]) -> Result<Option<V
     }
     let key = name_key(name);
     let of_stored = |voice: &StoredVoice| {
+        if let Some(job_id) = voice.job_id {
+            return Err(SubmitError::VoiceNotMade { name: voice.name.clone(), job_id });
+        }
         let spoken = Voice::of_stored(voice);
         spoken.map(Some).ok_or_else(|| invalid(format!("\"{}\" has no profile that an engine of this server can speak", voice.name)))
     };

@@ -34,6 +34,7 @@ fn voice(name: &str, language: &str) -> Voice {
         profiles: Some(r#"[{"engine":"builtin","model":null,"profile":{"engine":"builtin","pitch_low_hz":99.0}}]"#.into()),
         preview: None,
         consent: Some("{}".into()),
+        job_id: None,
         created_at_ms: 1_000,
         updated_at_ms: 1_000,
     }

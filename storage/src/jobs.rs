@@ -151,7 +151,7 @@ pub async fn paused_queues(pool: &AnyPool) -> Result<Vec<String>, StorageError> 
 pub async fn revive(tx: &mut Tx, id: Uuid, now_ms: i64) -> Result<bool, StorageError> {
     let revived = sqlx::query(
         "UPDATE jobs SET state = 'queued', attempt = 0, crashes = 0, cancel_requested = 0, error = NULL, run_at_ms = $2, \
-         started_at_ms = NULL, finished_at_ms = NULL WHERE id = $1 AND state IN ('failed', 'cancelled')",
+         started_at_ms = NULL, finished_at_ms = NULL, stage = NULL, progress = NULL WHERE id = $1 AND state IN ('failed', 'cancelled')",
     )
     .bind(id.to_string())
     .bind(now_ms)
@@ -258,20 +258,33 @@ pub struct JobRow {
     pub attempts_max: i64,
     pub crashes: i64,
     pub cancel_requested: bool,
+    /// What it is at; only jobs without a generation say so.
+    pub stage: Option<String>,
+    /// 0 to 1.
+    pub progress: Option<f64>,
     pub created_at_ms: i64,
     pub started_at_ms: Option<i64>,
     pub finished_at_ms: Option<i64>,
 }
 
+pub(crate) const COLUMNS: &str = "id, kind, queue, state, owner_id, generation_id, priority, payload, result, error, attempt, attempts_max, crashes, \
+     cancel_requested, stage, progress, created_at_ms, started_at_ms, finished_at_ms";
+
 pub async fn find(pool: &AnyPool, id: Uuid) -> Result<Option<JobRow>, StorageError> {
-    let row = sqlx::query(
-        "SELECT id, kind, queue, state, owner_id, generation_id, priority, payload, result, error, attempt, attempts_max, crashes, \
-         cancel_requested, created_at_ms, started_at_ms, finished_at_ms FROM jobs WHERE id = $1",
-    )
-    .bind(id.to_string())
-    .fetch_optional(pool)
-    .await?;
+    let row = select_by_id(id).build().fetch_optional(pool).await?;
     row.as_ref().map(job_of_row).transpose()
+}
+
+/// The row as the transaction sees it.
+pub async fn find_in(tx: &mut Tx, id: Uuid) -> Result<Option<JobRow>, StorageError> {
+    let row = select_by_id(id).build().fetch_optional(tx.connection()).await?;
+    row.as_ref().map(job_of_row).transpose()
+}
+
+fn select_by_id(id: Uuid) -> Statement {
+    let mut query = Statement::new("SELECT ");
+    query.push(COLUMNS).push(" FROM jobs WHERE id = ").push_bind(id.to_string());
+    query
 }
 
 /// Puts all ended jobs of a generation back to the queue, for the test that running twice changes nothing.
@@ -316,7 +329,7 @@ pub(crate) fn generation_of_row(row: &AnyRow) -> Result<Option<Uuid>, StorageErr
     row.try_get::<Option<String>, _>("generation_id")?.as_deref().map(parse_uuid).transpose()
 }
 
-fn job_of_row(row: &AnyRow) -> Result<JobRow, StorageError> {
+pub(crate) fn job_of_row(row: &AnyRow) -> Result<JobRow, StorageError> {
     Ok(JobRow {
         id: parse_uuid(&row.try_get::<String, _>("id")?)?,
         kind: row.try_get("kind")?,
@@ -332,6 +345,8 @@ fn job_of_row(row: &AnyRow) -> Result<JobRow, StorageError> {
         attempts_max: row.try_get("attempts_max")?,
         crashes: row.try_get("crashes")?,
         cancel_requested: row.try_get::<i64, _>("cancel_requested")? != 0,
+        stage: row.try_get("stage")?,
+        progress: row.try_get("progress")?,
         created_at_ms: row.try_get("created_at_ms")?,
         started_at_ms: row.try_get("started_at_ms")?,
         finished_at_ms: row.try_get("finished_at_ms")?,

@@ -21,6 +21,7 @@ pub mod idempotency;
 pub mod jobs;
 pub mod leases;
 pub mod load;
+pub mod lone_jobs;
 pub mod montages;
 pub mod rate_buckets;
 pub mod renders;
@@ -31,6 +32,7 @@ mod signals;
 mod statement;
 pub mod tickets;
 pub mod timelines;
+pub mod voice_previews;
 pub mod voices;
 
 pub use blobs::{BlobKey, Blobs};

@@ -242,6 +242,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (3, "voices", include_str!("../../migrations/0003_voices.sql")),
     (4, "history", include_str!("../../migrations/0004_history.sql")),
     (5, "sound", include_str!("../../migrations/0005_sound.sql")),
+    (6, "lone jobs", include_str!("../../migrations/0006_lone_jobs.sql")),
 ];
 
 /// All of them up to a version, as an older program would have them.

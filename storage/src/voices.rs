@@ -11,6 +11,7 @@ use crate::blobs::{BlobKey, StoredBlob};
 use crate::generations::like_escaped;
 use crate::rows::{Tx, parse_uuid};
 use crate::statement::Statement;
+use crate::voice_previews::{self, Preview};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Voice {
@@ -37,6 +38,8 @@ pub struct Voice {
     pub preview: Option<VoicePreview>,
     /// What was said about the right to use the recordings: JSON, as it came.
     pub consent: Option<String>,
+    /// The job that makes the voice; `None` once it is made, and for what came made.
+    pub job_id: Option<Uuid>,
     pub created_at_ms: i64,
     pub updated_at_ms: i64,
 }
@@ -102,14 +105,14 @@ impl Voice {
 
 const SELECT: &str = "SELECT v.id, v.owner_id, v.private, v.kind, v.name, v.description, v.language, v.gender, v.category_id, \
      c.name AS category_name, c.color AS category_color, v.tags, v.color, v.settings, v.revision, v.profiles, v.preview_id, v.preview_sha256, v.preview_size_bytes, \
-     v.consent, v.created_at_ms, v.updated_at_ms FROM voices v LEFT JOIN categories c ON c.id = v.category_id";
+     v.consent, v.job_id, v.created_at_ms, v.updated_at_ms FROM voices v LEFT JOIN categories c ON c.id = v.category_id";
 
 /// `Conflict` where the id is taken.
 pub async fn insert(tx: &mut Tx, voice: &Voice, samples: &[VoiceSample]) -> Result<(), StorageError> {
     let mut query = Statement::new(
         "INSERT INTO voices (id, owner_id, private, kind, name, name_key, sort_name, sort_language, search_text, description, language, \
          gender, category_id, tags, color, settings, revision, profiles, preview_id, preview_sha256, preview_size_bytes, consent, \
-         created_at_ms, updated_at_ms) VALUES (",
+         job_id, created_at_ms, updated_at_ms) VALUES (",
     );
     query.push_bind(voice.id.to_string()).push(", ").push_bind(voice.owner_id.clone()).push(", ").push_bind(i64::from(voice.private));
     query.push(", ").push_bind(voice.kind.clone()).push(", ").push_bind(voice.name.clone());
@@ -125,6 +128,7 @@ pub async fn insert(tx: &mut Tx, voice: &Voice, samples: &[VoiceSample]) -> Resu
     query.push(", ").push_bind(voice.preview.as_ref().map(|preview| preview.blob.sha256.clone()));
     query.push(", ").push_bind(voice.preview.as_ref().map(|preview| preview.blob.size_bytes.cast_signed()));
     query.push(", ").push_bind(voice.consent.clone());
+    query.push(", ").push_bind(voice.job_id.map(|id| id.to_string()));
     query.push(", ").push_bind(voice.created_at_ms).push(", ").push_bind(voice.updated_at_ms).push(")");
     query.build().execute(tx.connection()).await?;
     insert_samples(tx, voice.id, samples).await
@@ -170,6 +174,7 @@ pub async fn update(tx: &mut Tx, voice: &Voice) -> Result<bool, StorageError> {
     query.push(", preview_sha256 = ").push_bind(voice.preview.as_ref().map(|preview| preview.blob.sha256.clone()));
     query.push(", preview_size_bytes = ").push_bind(voice.preview.as_ref().map(|preview| preview.blob.size_bytes.cast_signed()));
     query.push(", consent = ").push_bind(voice.consent.clone());
+    query.push(", job_id = ").push_bind(voice.job_id.map(|id| id.to_string()));
     query.push(", updated_at_ms = ").push_bind(voice.updated_at_ms);
     query.push(" WHERE id = ").push_bind(voice.id.to_string()).push(" AND revision = ").push_bind(voice.revision);
     Ok(query.build().execute(tx.connection()).await?.rows_affected() == 1)
@@ -181,8 +186,82 @@ pub async fn replace_samples(tx: &mut Tx, voice_id: Uuid, samples: &[VoiceSample
     insert_samples(tx, voice_id, samples).await
 }
 
-/// The row, its samples, and everybody's mark on it. False when there was none.
+/// What a job made of a voice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made<'a> {
+    pub voice_id: Uuid,
+    pub job_id: Uuid,
+    pub profiles: &'a str,
+    /// Found out on the way; the voice keeps its own where `None`.
+    pub gender: Option<&'a str>,
+    pub preview: Option<&'a VoicePreview>,
+}
+
+/// The voice can speak from now on. False where it is gone, or was made by something else meanwhile.
+pub async fn set_made(tx: &mut Tx, made: &Made<'_>, now_ms: i64) -> Result<bool, StorageError> {
+    let mut query = Statement::new("UPDATE voices SET job_id = NULL, revision = revision + 1, profiles = ");
+    query.push_bind(made.profiles.to_owned()).push(", updated_at_ms = ").push_bind(now_ms);
+    if let Some(gender) = made.gender {
+        query.push(", gender = ").push_bind(gender.to_owned());
+    }
+    if let Some(preview) = made.preview {
+        push_preview(&mut query, preview);
+    }
+    query.push(" WHERE id = ").push_bind(made.voice_id.to_string()).push(" AND job_id = ").push_bind(made.job_id.to_string());
+    Ok(query.build().execute(tx.connection()).await?.rows_affected() == 1)
+}
+
+/// Another preview, and where `profiles` is given another voice with it. False where the voice is gone.
+pub async fn set_preview(
+    tx: &mut Tx,
+    voice_id: Uuid,
+    preview: &VoicePreview,
+    profiles: Option<&str>,
+    now_ms: i64,
+) -> Result<bool, StorageError> {
+    let mut query = Statement::new("UPDATE voices SET revision = revision + 1, updated_at_ms = ");
+    query.push_bind(now_ms);
+    if let Some(profiles) = profiles {
+        query.push(", profiles = ").push_bind(profiles.to_owned());
+    }
+    push_preview(&mut query, preview);
+    query.push(" WHERE id = ").push_bind(voice_id.to_string());
+    Ok(query.build().execute(tx.connection()).await?.rows_affected() == 1)
+}
+
+fn push_preview(query: &mut Statement, preview: &VoicePreview) {
+    query.push(", preview_id = ").push_bind(preview.id.to_string());
+    query.push(", preview_sha256 = ").push_bind(preview.blob.sha256.clone());
+    query.push(", preview_size_bytes = ").push_bind(preview.blob.size_bytes.cast_signed());
+}
+
+/// Deletes a voice that its job will not make. False where it is made, or gone.
+pub async fn delete_unmade(tx: &mut Tx, id: Uuid, job_id: Uuid) -> Result<bool, StorageError> {
+    let held = sqlx::query("UPDATE voices SET job_id = job_id WHERE id = $1 AND job_id = $2")
+        .bind(id.to_string())
+        .bind(job_id.to_string())
+        .execute(tx.connection())
+        .await?;
+    if held.rows_affected() == 0 {
+        return Ok(false);
+    }
+    delete(tx, id).await
+}
+
+/// Voices whose job is forgotten: nobody will make them.
+pub async fn unmade_without_job(pool: &AnyPool, limit: u32) -> Result<Vec<Uuid>, StorageError> {
+    let ids: Vec<String> = sqlx::query_scalar(
+        "SELECT v.id FROM voices v WHERE v.job_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = v.job_id) LIMIT $1",
+    )
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    ids.iter().map(|id| parse_uuid(id)).collect()
+}
+
+/// The row, its samples and previews, and everybody's mark on it. False when there was none.
 pub async fn delete(tx: &mut Tx, id: Uuid) -> Result<bool, StorageError> {
+    voice_previews::delete_all(tx, id).await?;
     sqlx::query("DELETE FROM favorites WHERE voice_id = $1").bind(id.to_string()).execute(tx.connection()).await?;
     let deleted = sqlx::query("DELETE FROM voices WHERE id = $1").bind(id.to_string()).execute(tx.connection()).await?;
     Ok(deleted.rows_affected() == 1)
@@ -232,10 +311,13 @@ pub async fn samples_in(tx: &mut Tx, voice_id: Uuid) -> Result<Vec<VoiceSample>,
 }
 
 /// Where the bytes of a voice are, by its rows.
-pub fn blob_keys(voice: &Voice, samples: &[VoiceSample]) -> Vec<BlobKey> {
+pub fn blob_keys(voice: &Voice, samples: &[VoiceSample], previews: &[Preview]) -> Vec<BlobKey> {
     let voice_id = voice.id;
     let samples = samples.iter().map(|sample| BlobKey::VoiceSample { voice_id, sample_id: sample.id });
-    samples.chain(voice.preview.as_ref().map(|preview| BlobKey::VoicePreview { voice_id, preview_id: preview.id })).collect()
+    // One that came with an archive has no row of its own.
+    let shown = voice.preview.as_ref().map(|preview| BlobKey::VoicePreview { voice_id, preview_id: preview.id });
+    let shown = shown.filter(|key| !previews.iter().any(|preview| preview.blob_key() == *key));
+    samples.chain(previews.iter().map(Preview::blob_key)).chain(shown).collect()
 }
 
 /// Voices that `reader_id` may see and that have one of these ids or names, the reader's own first, then the oldest.
@@ -450,6 +532,7 @@ fn of_row(row: &AnyRow) -> Result<Voice, StorageError> {
         profiles: row.try_get("profiles")?,
         preview,
         consent: row.try_get("consent")?,
+        job_id: row.try_get::<Option<String>, _>("job_id")?.as_deref().map(parse_uuid).transpose()?,
         created_at_ms: row.try_get("created_at_ms")?,
         updated_at_ms: row.try_get("updated_at_ms")?,
     })

@@ -50,6 +50,7 @@ pub async fn retry_job(app: App, caller: Caller, id: PathParam<String>) -> Resul
     let view = app.jobs.retry(&caller.owner_id, id).await.map_err(|error| match error {
         RetryError::NotFound(_) => not_found(Code::JobNotFound, "job"),
         RetryError::NotFailed(_) => Problem::new(Code::Conflict, "the job has neither failed nor been cancelled"),
+        RetryError::Gone(_) => Problem::new(Code::Conflict, "what the job worked on was deleted when it ended: ask for it again"),
         RetryError::Storage(error) => error.into(),
     })?;
     Ok(Accepted { location: format!("/api/jobs/{}", view.id), body: Job::of(view), retry_after_s: None })

@@ -51,6 +51,10 @@ impl From<SubmitError> for Problem {
             SubmitError::VoiceNotFound(id) => {
                 Self::new(Code::VoiceNotFound, format!("there is no voice \"{id}\"; GET /api/voices lists them"))
             }
+            SubmitError::VoiceNotMade { name, job_id } => {
+                let detail = format!("\"{name}\" is not made yet: GET /api/jobs/{job_id} tells how far it is");
+                Self::new(Code::Conflict, detail).retry_after(2)
+            }
             SubmitError::MontageNotFound(_) => not_found(Code::MontageNotFound, "montage"),
             SubmitError::MontageFull(_) => {
                 let detail = format!("the montage has {GENERATIONS_MAX} generations already: take some out, or leave montage_id away");

@@ -5,7 +5,7 @@ use salvo::Writer;
 use salvo::oapi::endpoint;
 use salvo::oapi::extract::PathParam;
 use storage::voices::{self, Voice as Stored, VoiceCategory, VoiceFilter};
-use storage::{BlobKey, Tx, categories, favorites};
+use storage::{BlobKey, Tx, categories, favorites, voice_previews};
 use uuid::Uuid;
 
 use crate::answer::{NoContent, Reply};
@@ -181,10 +181,15 @@ pub async fn delete_voice(app: App, caller: Caller, id: PathParam<String>) -> Re
         let detail = format!("{uses} generations are speaking with it; wait for them, or cancel them");
         return Err(Problem::new(Code::Conflict, detail));
     }
+    if let Some(job_id) = app.jobs.making(&voice).await? {
+        let detail = format!("the voice is being made by job {job_id}; wait for it, or cancel it");
+        return Err(Problem::new(Code::Conflict, detail).retry_after(2));
+    }
     let samples = voices::samples_in(&mut tx, id).await?;
+    let previews = voice_previews::list_in(&mut tx, id).await?;
     voices::delete(&mut tx, id).await?;
     tx.commit().await?;
-    delete_blobs(&app, voices::blob_keys(&voice, &samples)).await;
+    delete_blobs(&app, voices::blob_keys(&voice, &samples, &previews)).await;
     Ok(NoContent)
 }
 
