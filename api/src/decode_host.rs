@@ -57,6 +57,9 @@ pub struct DecodeTask {
     pub rate_hz: Option<u32>,
     /// Brings two channels down to one.
     pub mono: bool,
+    /// Files with more are refused.
+    #[serde(default)]
+    pub channels_max: Option<u16>,
     /// Longer ones are refused.
     pub audio_ms_max: u64,
 }

@@ -10,6 +10,7 @@ pub mod authenticate;
 pub mod backup;
 pub mod body;
 pub mod cli;
+pub mod clone_form;
 pub mod config;
 pub mod cors;
 pub mod create_key;

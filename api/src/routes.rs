@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::body::DrainBody;
 use crate::cors::Cors;
 use crate::endpoints::{
-    api_keys, audio, categories, chunk_audio, docs, events, favorites, generate, generations, health, jobs, montages, queue, regenerate,
+    api_keys, audio, categories, chunk_audio, clone, docs, events, favorites, generate, generations, health, jobs, montages, queue, regenerate,
     system, text, timeline, voice_archives, voices, websocket, ws_ticket,
 };
 use crate::gate::{Access, BodyKind, Gate};
@@ -155,6 +155,12 @@ pub fn table() -> Vec<Route> {
             post("/api/generation/cancel", scope(Scope::TtsGenerate)) => queue::cancel_generation;
             get("/api/audio/chunk/{task_id}/{index}", scope(Scope::TtsGenerate)) => chunk_audio::get_chunk_audio, light;
             post("/api/text/split", scope(Scope::AudioProcess)) => text::split_text, light;
+        }
+        "Cloning" {
+            post("/api/clone/create", scope(Scope::CloneCreate)) => clone::create, multipart, adds_work;
+            post("/api/clone/create-multi", scope(Scope::CloneCreate)) => clone::create_multi, multipart, adds_work;
+            post("/api/clone/create-clips", scope(Scope::CloneCreate)) => clone::create_clips, multipart, adds_work;
+            post("/api/clone/cancel", scope(Scope::CloneCreate)) => clone::cancel;
         }
         "Audio" {
             post("/api/audio-duration", scope(Scope::AudioProcess)) => audio::audio_duration, light, multipart;

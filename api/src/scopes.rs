@@ -39,7 +39,7 @@ impl Scope {
     /// The scope of the endpoint behind a job of this kind, such as `generate.preset`.
     pub fn of_work(kind: &str) -> Self {
         match kind.split('.').next().unwrap_or_default() {
-            "clone" => Self::CloneCreate,
+            "clone" | "design" | "voices" => Self::CloneCreate,
             "timeline" => Self::TtsTimeline,
             "audio" => Self::AudioProcess,
             _ => Self::TtsGenerate,

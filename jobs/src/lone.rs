@@ -303,11 +303,11 @@ impl Jobs {
         Ok(())
     }
 
-    /// Whether a job of this id is one without a generation, of these calls (`clone.create`, ...), and the owner's.
+    /// Whether a job of this id is one without a generation, of these calls (`clone.create`, ...; of any where none is named), and the owner's.
     pub async fn is_lone(&self, owner_id: &str, id: Uuid, shown: &[&str]) -> Result<bool, StorageError> {
         let row = storage::jobs::find(self.storage.rows.read(), id).await?;
         let row = row.filter(|row| row.owner_id == owner_id && row.generation_id.is_none());
-        Ok(row.is_some_and(|row| shown_as(&row.kind).is_some_and(|name| shown.contains(&name))))
+        Ok(row.is_some_and(|row| shown_as(&row.kind).is_some_and(|name| shown.is_empty() || shown.contains(&name))))
     }
 
     /// All of these calls that have not ended.

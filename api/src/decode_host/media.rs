@@ -37,7 +37,9 @@ fn facts(info: MediaInfo) -> MediaFacts {
 }
 
 pub(super) fn decode(input: File, task: &DecodeTask) -> Result<MediaFacts, DecodeError> {
-    let decoder = MediaDecoder::open(Box::new(input), limits(task.audio_ms_max))?;
+    let usual = limits(task.audio_ms_max);
+    let limits = DecodeLimits { max_channels: task.channels_max.unwrap_or(usual.max_channels), ..usual };
+    let decoder = MediaDecoder::open(Box::new(input), limits)?;
     let media = decoder.media().clone();
     let source: Box<dyn SampleBlocks> =
         if task.mono && decoder.format().channels > 1 { Box::new(Mono(decoder)) } else { Box::new(decoder) };

@@ -29,18 +29,26 @@ pub async fn cancel_generation(app: App, caller: Caller, body: OptionalJsonReque
     let outcomes = match body.0.task_id {
         Some(id) => {
             let id = parse_id(&id, Code::TaskNotFound, "task")?;
+            // Others are cancelled with the scope of what they were asked for.
+            if app.jobs.is_lone(&caller.owner_id, id, &[]).await? {
+                return Err(not_found(Code::TaskNotFound, "task"));
+            }
             vec![(id, cancel(&app, &caller, id, Code::TaskNotFound, "task").await?)]
         }
         None => app.jobs.cancel_current(&caller.owner_id).await?,
     };
-    // One that ended between the look and the cancel was not cancelled by us.
+    Ok(Reply(told(&outcomes)))
+}
+
+/// One that ended between the look and the cancel was not cancelled by us.
+pub(super) fn told(outcomes: &[(Uuid, CancelOutcome)]) -> CancelAnswer {
     let stopped = |outcome: &CancelOutcome| matches!(outcome, CancelOutcome::Cancelled | CancelOutcome::Cancelling);
     let cancelled: Vec<&(Uuid, CancelOutcome)> = outcomes.iter().filter(|(_, outcome)| stopped(outcome)).collect();
     let running = cancelled.iter().any(|(_, outcome)| *outcome == CancelOutcome::Cancelling);
-    Ok(Reply(CancelAnswer {
+    CancelAnswer {
         cancelled: cancelled.iter().map(|(id, _)| id.to_string()).collect(),
         state: if running { "cancelling" } else { "cancelled" }.into(),
-    }))
+    }
 }
 
 /// Cancel a queued job

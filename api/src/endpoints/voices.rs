@@ -77,14 +77,15 @@ pub async fn get_voice(app: App, caller: Caller, id: PathParam<String>) -> Resul
     let favorites = favorites_of(&app, &caller).await?;
     let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &favorites };
     if let Some(preset) = presets::find(&id) {
-        let details = VoiceDetails { voice: Voice::of_preset(preset, viewer), samples: Vec::new() };
+        let details = VoiceDetails { voice: Voice::of_preset(preset, viewer), samples: Vec::new(), quality: None };
         return Ok(Tagged { answer: Reply(details), version: "preset".into() });
     }
     let voice = find_stored(&app, &caller, &id).await?;
     let samples = voices::samples(app.storage.rows.read(), voice.id).await?;
     let samples = samples.into_iter().map(|sample| VoiceSample::of(sample, voice.id)).collect();
     let version = voice.revision.to_string();
-    Ok(Tagged { answer: Reply(VoiceDetails { voice: Voice::of_stored(voice, viewer), samples }), version })
+    let quality = voice.profiles.as_deref().and_then(presets::quality);
+    Ok(Tagged { answer: Reply(VoiceDetails { voice: Voice::of_stored(voice, viewer), samples, quality }), version })
 }
 
 /// Update voice metadata
@@ -158,7 +159,7 @@ async fn apply(tx: &mut Tx, voice: &mut Stored, change: VoiceChange) -> Result<(
     Ok(())
 }
 
-async fn category(tx: &mut Tx, wanted: Option<String>) -> Result<Result<Option<VoiceCategory>, String>, Problem> {
+pub(super) async fn category(tx: &mut Tx, wanted: Option<String>) -> Result<Result<Option<VoiceCategory>, String>, Problem> {
     let Some(wanted) = wanted.filter(|wanted| !wanted.trim().is_empty()) else {
         return Ok(Ok(None));
     };

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::wire::time::rfc3339;
 use crate::wire::timeline::render_url;
+use crate::wire::voice::CloneQuality;
 
 /// Long work and how far it has come.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
@@ -81,6 +82,19 @@ pub enum JobResult {
     Merged(MergeResult),
     Take(TakeResult),
     Timeline(TimelineResult),
+    Clone(CloneResult),
+}
+
+/// A voice made of recordings.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct CloneResult {
+    pub voice_id: String,
+    pub voice_url: String,
+    pub name: String,
+    pub language: String,
+    /// What of the model is in the voice: `timbre` is pitch and colour, and not melody or accent.
+    pub clone_fidelity: String,
+    pub quality: CloneQuality,
 }
 
 /// A merged timeline.
@@ -193,10 +207,27 @@ impl Job {
     }
 }
 
+/// What a job without a generation has made: a voice, with previews where it has some.
+fn link_voice(result: &mut Value) {
+    let Some(voice_id) = result.get("voice_id").and_then(Value::as_str).map(str::to_owned) else {
+        return;
+    };
+    let voice_url = format!("/api/voices/{voice_id}");
+    for preview in result.get_mut("previews").and_then(Value::as_array_mut).into_iter().flatten() {
+        let url = preview["preview_id"].as_str().map(|id| format!("{voice_url}/previews/{id}"));
+        preview["audio_url"] = url.into();
+    }
+    result["voice_url"] = voice_url.into();
+}
+
 /// A result with the addresses of its files.
 fn linked(mut result: Value, generation_id: Option<Uuid>) -> Value {
     let number = |name: &str| result.get(name).and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok());
     let take = number("index").zip(number("take"));
+    if generation_id.is_none() {
+        link_voice(&mut result);
+        return result;
+    }
     if let (Some(object), Some(id)) = (result.as_object_mut(), generation_id) {
         if object.contains_key("revision") {
             let render_id = object.get("render_id").and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -99,11 +99,16 @@ fn add_links(data: &mut Map<String, Value>, kind: &str, id: Uuid) {
             }
         }
         // Without a file there is nothing to link to: the generation was not to be merged.
-        "job.completed" if data.contains_key("duration_ms") => {
+        "job.completed" if data.contains_key("duration_ms") && is_speech(data) => {
             data.insert("audio_url".into(), audio_url(id).into());
         }
         _ => {}
     }
+}
+
+/// Jobs without a generation say what they are, and the addresses of what they made stand in their result.
+fn is_speech(data: &Map<String, Value>) -> bool {
+    data.get("type").and_then(Value::as_str).is_none_or(|kind| kind.starts_with("generate."))
 }
 
 /// How far a generation is, from the last chunk that was told.

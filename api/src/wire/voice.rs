@@ -33,6 +33,10 @@ pub struct Voice {
     pub settings: Value,
     pub is_favorite: bool,
     pub preview_url: Option<String>,
+    /// Whether it can speak here: false while it is made, and for one that only another engine can speak.
+    pub ready: bool,
+    /// The job that makes it, until it is made; where that failed, `POST /api/jobs/{id}/retry` tries again.
+    pub job_id: Option<String>,
     /// Only its owner's keys see it.
     pub private: bool,
     /// The caller can't change it: a preset, or another owner's.
@@ -77,6 +81,8 @@ impl Voice {
             color: None,
             settings: Value::Object(Map::new()),
             preview_url: None,
+            ready: true,
+            job_id: None,
             private: false,
             read_only: true,
             revision: None,
@@ -102,6 +108,8 @@ impl Voice {
             color: voice.color,
             settings: voice.settings,
             preview_url: voice.preview.map(|_| format!("/api/voices/{id}/preview")),
+            ready: can_speak,
+            job_id: voice.job_id.map(|id| id.to_string()),
             private: voice.private,
             read_only: voice.owner_id != viewer.owner_id,
             revision: Some(voice.revision),
@@ -119,6 +127,21 @@ pub struct VoiceDetails {
     pub voice: Voice,
     /// Empty for presets.
     pub samples: Vec<VoiceSample>,
+    /// Of the recordings, where the voice was made of some here.
+    #[salvo(schema(value_type = Option<CloneQuality>))]
+    pub quality: Option<Value>,
+}
+
+/// How good the recordings of a voice are.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct CloneQuality {
+    /// Speech against what is heard in its pauses; at most 80.
+    pub snr_db: f64,
+    /// Share of the samples that are cut off at full scale.
+    pub clipping: f64,
+    pub speech_ms: i64,
+    /// `short` (under 10 s of speech), `noisy`, `clipped`, `several_speakers`, `music`, `narrow` (a telephone).
+    pub warnings: Vec<String>,
 }
 
 /// A recording that a cloned voice was made from.
