@@ -494,7 +494,13 @@ async fn a_file_is_decoded_to_the_form_that_is_wanted() {
     let (input, output) = (folder.path().join("in.wav"), folder.path().join("out.wav"));
     std::fs::write(&input, wav()).unwrap();
     let task = |audio_ms_max| {
-        HostTask::Decode(api::decode_host::DecodeTask { output: output.clone(), rate_hz: Some(24_000), mono: true, channels_max: None, audio_ms_max })
+        HostTask::Decode(api::decode_host::DecodeTask {
+            output: output.clone(),
+            rate_hz: Some(24_000),
+            mono: true,
+            channels_max: None,
+            audio_ms_max,
+        })
     };
     let decoded = bed.app.decode_hosts.run(&input, "file", task(60_000)).await.unwrap();
     let HostAnswer::Media(facts) = decoded else { panic!("{decoded:?}") };

@@ -7,8 +7,8 @@
 pub mod arrange;
 mod backoff;
 mod cancel;
-mod clone_voice;
 pub mod clock;
+mod clone_voice;
 pub mod delete;
 pub mod download;
 pub mod fail_point;

@@ -14,13 +14,13 @@ use storage::lone_jobs::{self, LoneFilter};
 use storage::{BlobKey, Blobs, StorageError, Tx};
 use uuid::Uuid;
 
+use crate::Jobs;
 use crate::clone_voice::CloneVoice;
 use crate::job::{Committed, JobContext, JobError};
 use crate::room::{Full, FullReason};
 use crate::settle::{CODE_CRASHED, Verdict};
 use crate::submission::{SubmitError, TraceContext};
 use crate::view::{CancelOutcome, JobFailure};
-use crate::Jobs;
 
 /// How many of an owner's may be open.
 const OPEN_MAX: i64 = 200;

@@ -29,7 +29,13 @@ impl Jobs {
             return self.view_of_generation(&generation).await.map(Some);
         }
         let row = storage::jobs::find(self.storage.rows.read(), id).await?;
-        Ok(row.filter(|row| row.owner_id == owner_id).map(|row| view_of_job(&row)))
+        let Some(mut view) = row.filter(|row| row.owner_id == owner_id).map(|row| view_of_job(&row)) else {
+            return Ok(None);
+        };
+        if let Some(voice_id) = view.voice_id.as_deref().and_then(|id| Uuid::parse_str(id).ok()) {
+            view.voice_name = storage::voices::find(self.storage.rows.read(), voice_id).await?.map(|voice| voice.name);
+        }
+        Ok(Some(view))
     }
 
     pub async fn generation(&self, owner_id: &str, id: Uuid) -> Result<Option<Generation>, StorageError> {

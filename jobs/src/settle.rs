@@ -193,7 +193,10 @@ mod tests {
     fn attempts_are_counted_and_waiting_costs_none() {
         let error = JobError::Retry("host died".into());
         assert_eq!(verdict(&error, None, &job(2), 10, &PACE), Verdict::RetryAt { run_at_ms: 1_010, error: "host died".into() });
-        assert_eq!(verdict(&error, None, &job(3), 10, &PACE), Verdict::Discard { code: CODE_FAILED, error: "host died".into(), hopeless: false });
+        assert_eq!(
+            verdict(&error, None, &job(3), 10, &PACE),
+            Verdict::Discard { code: CODE_FAILED, error: "host died".into(), hopeless: false }
+        );
         let error = JobError::Wait("disk full".into());
         assert_eq!(verdict(&error, None, &job(3), 10, &PACE), Verdict::WaitUntil { run_at_ms: 5_010, error: "disk full".into() });
     }

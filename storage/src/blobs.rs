@@ -171,6 +171,12 @@ impl Folders {
         Ok(())
     }
 
+    /// To be called before a blob is deleted: the store takes folders away that are empty then.
+    async fn forget_above(&self, key: BlobKey) {
+        let path = self.root.join(key.to_string());
+        self.durable.lock().await.retain(|folder| !path.starts_with(folder));
+    }
+
     /// To be called before the folders are deleted.
     async fn forget(&self, generation_id: Uuid) {
         let gone = self.root.join(BlobKey::generation_prefix(generation_id));
@@ -289,6 +295,9 @@ impl Blobs {
 
     /// Nothing happens where there is no such blob: the caller wants it gone, and it is.
     pub async fn delete(&self, key: BlobKey) -> Result<(), StorageError> {
+        if let Some(folders) = &self.folders {
+            folders.forget_above(key).await;
+        }
         match self.store.delete(&path_of(key)?).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),

@@ -48,11 +48,10 @@ pub async fn count(pool: &AnyPool, filter: &LoneFilter) -> Result<i64, StorageEr
 
 /// The live job with this key: there is at most one.
 pub async fn find_live(pool: &AnyPool, dedupe_key: &str) -> Result<Option<Uuid>, StorageError> {
-    let ids: Vec<String> =
-        sqlx::query_scalar("SELECT id FROM jobs WHERE dedupe_key = $1 AND state IN ('scheduled', 'queued', 'running')")
-            .bind(dedupe_key)
-            .fetch_all(pool)
-            .await?;
+    let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM jobs WHERE dedupe_key = $1 AND state IN ('scheduled', 'queued', 'running')")
+        .bind(dedupe_key)
+        .fetch_all(pool)
+        .await?;
     Ok(parse_ids(&ids)?.pop())
 }
 

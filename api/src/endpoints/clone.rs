@@ -37,7 +37,13 @@ const CHANNELS_MAX: u16 = 2;
 ///
 /// The voice is there at once, and can speak when the job is done. Its result tells how good the recording was.
 #[endpoint(operation_id = "create_clone")]
-pub async fn create(app: App, caller: Caller, waiting: Waiting, asking: Asking, form: MultipartRequest<CloneForm>) -> Result<JobAnswer, Problem> {
+pub async fn create(
+    app: App,
+    caller: Caller,
+    waiting: Waiting,
+    asking: Asking,
+    form: MultipartRequest<CloneForm>,
+) -> Result<JobAnswer, Problem> {
     make(&app, &caller, waiting, asking, &form.upload, Call::Single).await
 }
 
@@ -151,13 +157,7 @@ fn path_in(folder: &Path, index: usize) -> PathBuf {
 }
 
 async fn decode(app: &App, file: &UploadedFile, named: &str, output: &Path, audio_ms_max: u64) -> Result<(), Problem> {
-    let task = DecodeTask {
-        output: output.to_owned(),
-        rate_hz: Some(RATE_HZ),
-        mono: true,
-        channels_max: Some(CHANNELS_MAX),
-        audio_ms_max,
-    };
+    let task = DecodeTask { output: output.to_owned(), rate_hz: Some(RATE_HZ), mono: true, channels_max: Some(CHANNELS_MAX), audio_ms_max };
     match app.decode_hosts.run(file.path(), named, HostTask::Decode(task)).await? {
         HostAnswer::Media(_) => Ok(()),
         other => Err(Problem::internal(format!("decode host: {other:?}"))),

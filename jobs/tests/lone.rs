@@ -1,0 +1,241 @@
+//! Jobs without a generation, on both databases, shown by the one that clones: what each leaves behind, told in its own events, and what
+//! becomes of it when it is cancelled, fails, dies or is asked for again.
+#![allow(clippy::unwrap_used)]
+
+mod bed;
+
+use std::path::PathBuf;
+
+use bed::{Bed, Database, OWNER, rule, script, submission};
+use engine::scripted::Act;
+use jobs::recordings::{CloneOrder, RecordedPart, VoiceFacts};
+use jobs::retry::RetryError;
+use jobs::submission::{Submission, SubmitError, TraceContext};
+use jobs::sweep::{SweepConfig, sweep};
+use jobs::view::{CancelOutcome, JobView};
+use storage::voices::{self, Voice};
+use uuid::Uuid;
+
+on_both! {
+    a_clone_is_made_and_speaks,
+    what_is_cancelled_while_it_waits_leaves_nothing,
+    what_is_cancelled_while_it_runs_leaves_nothing,
+    what_can_never_be_made_leaves_nothing,
+    what_may_be_tried_again_stays_for_that,
+    a_run_outlives_its_worker,
+    what_is_forgotten_is_swept_away,
+    recordings_that_will_not_do_are_refused,
+}
+
+/// The rehearsal's first words.
+const REHEARSAL: &str = "The quick brown fox";
+
+/// A word said over and over: five seconds of speech.
+fn speech() -> Vec<u8> {
+    let word = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/tests/world/woman.wav")).unwrap();
+    let data = &word[word.len() - 45_600..];
+    wav(&data.repeat(6))
+}
+
+/// 16-bit mono at 24 kHz.
+fn wav(data: &[u8]) -> Vec<u8> {
+    let mut bytes = b"RIFF".to_vec();
+    bytes.extend_from_slice(&(36 + data.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    bytes.extend_from_slice(&24_000_u32.to_le_bytes());
+    bytes.extend_from_slice(&48_000_u32.to_le_bytes());
+    bytes.extend_from_slice(b"\x02\0\x10\0data");
+    bytes.extend_from_slice(&(data.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(data);
+    bytes
+}
+
+/// Loud, and no voice.
+fn hum() -> Vec<u8> {
+    wav(&(0..120_000).flat_map(|n| (((f64::from(n) * 0.03).sin() * 9_000.0) as i16).to_le_bytes()).collect::<Vec<u8>>())
+}
+
+fn part(bed: &Bed, name: &str, bytes: &[u8], range_ms: Option<(i64, i64)>) -> RecordedPart {
+    let wav: PathBuf = bed.folder.path().join(name);
+    std::fs::write(&wav, bytes).unwrap();
+    RecordedPart { field: name.into(), wav, range_ms, transcript: None, weight: 1.0 }
+}
+
+fn order(parts: Vec<RecordedPart>) -> CloneOrder {
+    let facts = VoiceFacts {
+        name: "Ada".into(),
+        description: String::new(),
+        language: "en".into(),
+        gender: "female".into(),
+        category: None,
+        tags: vec![],
+        private: false,
+    };
+    CloneOrder { facts, consent: "{}".into(), denoise: false, parts, idempotency: None, trace: TraceContext::default() }
+}
+
+async fn ask(bed: &Bed, recording: &[u8]) -> JobView {
+    bed.jobs.clone_voice(OWNER, order(vec![part(bed, "file", recording, None)])).await.unwrap()
+}
+
+async fn voice(bed: &Bed, job: &JobView) -> Option<Voice> {
+    voices::find(bed.storage.rows.read(), voice_id(job)).await.unwrap()
+}
+
+fn voice_id(job: &JobView) -> Uuid {
+    Uuid::parse_str(job.voice_id.as_deref().unwrap()).unwrap()
+}
+
+async fn blobs(bed: &Bed, job: &JobView) -> usize {
+    bed.storage.blobs.voice_blobs(voice_id(job), i64::MAX).await.unwrap().len()
+}
+
+async fn a_clone_is_made_and_speaks(database: Database) {
+    let bed = Bed::new(database, script(vec![])).await;
+    let job = ask(&bed, &speech()).await;
+    assert_eq!((job.kind.as_str(), job.status.as_str(), job.generation_id), ("clone.create", "queued", None));
+    let unmade = voice(&bed, &job).await.unwrap();
+    assert_eq!((unmade.job_id, unmade.profiles.is_none(), blobs(&bed, &job).await), (Some(job.id), true, 1));
+    let speak = async || bed.jobs.submit(OWNER, Submission { voice_id: Some("ada".into()), ..submission(&["Hello."]) }).await;
+    assert!(matches!(speak().await, Err(SubmitError::VoiceNotMade { job_id, .. }) if job_id == job.id));
+
+    let worker = bed.start().await;
+    let done = bed.end_of(job.id).await;
+    assert_eq!((done.status.as_str(), done.progress), ("completed", 1.0), "{:?}", done.error);
+    let result = done.result.unwrap();
+    assert_eq!((&result["voice_id"], &result["clone_fidelity"]), (&job.voice_id.clone().into(), &"timbre".into()), "{result}");
+    assert!(result["quality"]["speech_ms"].as_i64().unwrap() >= 3_000, "{result}");
+    let made = voice(&bed, &job).await.unwrap();
+    assert_eq!((made.job_id, made.revision), (None, 2));
+    assert!(jobs::voices::quality(made.profiles.as_deref().unwrap()).is_some());
+    let told = ["job.queued", "job.started", "job.progress", "job.progress", "job.completed"];
+    assert_eq!(bed.told().await, told);
+    assert!(bed.events(OWNER).await.iter().all(|event| event.generation_id == Some(job.id) && event.data["type"] == "clone.create"));
+    let spoken = speak().await.unwrap();
+    assert_eq!(bed.end_of(spoken.id).await.status, "completed");
+    assert!(matches!(bed.jobs.retry(OWNER, job.id).await, Err(RetryError::NotFailed(_))));
+    assert!(bed.jobs.job("owner-b", job.id).await.unwrap().is_none());
+    worker.stop(1_000).await;
+}
+
+async fn gone(bed: &Bed, job: &JobView) {
+    assert_eq!((voice(bed, job).await, blobs(bed, job).await), (None, 0));
+    assert!(matches!(bed.jobs.retry(OWNER, job.id).await, Err(RetryError::Gone(_))));
+    assert_ne!(bed.job(job.id).await.status, "queued", "a retry that was refused changes nothing");
+}
+
+async fn what_is_cancelled_while_it_waits_leaves_nothing(database: Database) {
+    let bed = Bed::new(database, script(vec![])).await;
+    let job = ask(&bed, &speech()).await;
+    assert_eq!(bed.jobs.cancel("owner-b", job.id).await.unwrap(), CancelOutcome::NotFound);
+    assert_eq!(bed.jobs.cancel_lone(OWNER, &["design.create"]).await.unwrap(), []);
+    assert_eq!(bed.jobs.cancel_lone(OWNER, &["clone.create"]).await.unwrap(), [(job.id, CancelOutcome::Cancelled)]);
+    assert_eq!(bed.told().await, ["job.queued", "job.cancelled"]);
+    assert_eq!(bed.jobs.cancel(OWNER, job.id).await.unwrap(), CancelOutcome::AlreadyFinal);
+    gone(&bed, &job).await;
+}
+
+async fn what_is_cancelled_while_it_runs_leaves_nothing(database: Database) {
+    let bed = Bed::new(database, script(vec![rule(REHEARSAL, Act::Stall, None)])).await;
+    let worker = bed.start().await;
+    let job = ask(&bed, &speech()).await;
+    let event = bed.told_of("job.progress").await;
+    assert_eq!(event.data["stage"], "rehearsing");
+    let running = bed.job(job.id).await;
+    assert_eq!((running.status.as_str(), running.stage.as_deref()), ("running", Some("rehearsing")));
+    assert_eq!(bed.jobs.cancel(OWNER, job.id).await.unwrap(), CancelOutcome::Cancelling);
+    bed.told_of("job.cancelled").await;
+    assert_eq!(bed.end_of(job.id).await.status, "cancelled");
+    bed.until_idle().await;
+    worker.stop(1_000).await;
+    gone(&bed, &job).await;
+}
+
+async fn what_can_never_be_made_leaves_nothing(database: Database) {
+    let bed = Bed::new(database, script(vec![])).await;
+    let worker = bed.start().await;
+    let job = ask(&bed, &hum()).await;
+    let failed = bed.end_of(job.id).await;
+    assert_eq!((failed.status.as_str(), failed.attempt), ("failed", 1));
+    assert_eq!(failed.error.unwrap().detail, "there is no voice in the recordings");
+    assert_eq!(bed.told_of("job.failed").await.data["error"]["code"], "job_failed");
+    worker.stop(1_000).await;
+    gone(&bed, &job).await;
+}
+
+async fn what_may_be_tried_again_stays_for_that(database: Database) {
+    let bed = Bed::new(database, script(vec![rule(REHEARSAL, Act::Fail, Some(3))])).await;
+    let worker = bed.start().await;
+    let job = ask(&bed, &speech()).await;
+    let failed = bed.end_of(job.id).await;
+    assert_eq!((failed.status.as_str(), failed.attempt), ("failed", 3));
+    assert_eq!((voice(&bed, &job).await.unwrap().job_id, blobs(&bed, &job).await), (Some(job.id), 1));
+    assert_eq!(bed.jobs.retry(OWNER, job.id).await.unwrap().status, "queued");
+    let done = bed.end_of(job.id).await;
+    assert_eq!(done.status, "completed", "{:?}", done.error);
+    assert!(voice(&bed, &job).await.unwrap().profiles.is_some());
+    let told = bed.told().await;
+    assert_eq!(told.iter().filter(|kind| *kind == "job.started").count(), 2, "{told:?}");
+    worker.stop(1_000).await;
+}
+
+async fn a_run_outlives_its_worker(database: Database) {
+    let bed = Bed::new(database, script(vec![rule(REHEARSAL, Act::Stall, Some(1))])).await;
+    let dying = bed.start().await;
+    let job = ask(&bed, &speech()).await;
+    bed.told_of("job.progress").await;
+    // Its successor takes the lease; whatever the first run does then is thrown away.
+    let worker = bed.start().await;
+    let done = bed.end_of(job.id).await;
+    assert_eq!(done.status, "completed", "{:?}", done.error);
+    let told = bed.told().await;
+    let place = |kind: &str| told.iter().position(|told| told == kind).unwrap_or_else(|| panic!("no {kind}: {told:?}"));
+    assert!(place("job.interrupted") < place("job.resumed") && place("job.resumed") < place("job.completed"), "{told:?}");
+    assert_eq!(told.iter().filter(|kind| *kind == "job.completed").count(), 1);
+    assert_eq!(voice(&bed, &job).await.unwrap().revision, 2);
+    drop(dying);
+    worker.stop(1_000).await;
+}
+
+async fn what_is_forgotten_is_swept_away(database: Database) {
+    let bed = Bed::new(database, script(vec![rule(REHEARSAL, Act::Refuse, None), rule("", Act::Fail, None)])).await;
+    let worker = bed.start().await;
+    let refused = ask(&bed, &speech()).await;
+    assert_eq!(bed.end_of(refused.id).await.status, "failed");
+    worker.stop(1_000).await;
+    let waiting = ask(&bed, &speech()).await;
+    // Much later: what has ended is forgotten, what waits is not.
+    let later_ms = waiting.created_at_ms + 30 * 24 * 3_600_000;
+    let mut tx = bed.storage.rows.begin().await.unwrap();
+    storage::jobs::cancel_one(&mut tx, waiting.id, "by a hand in the database", waiting.created_at_ms).await.unwrap();
+    tx.commit().await.unwrap();
+    let live = ask(&bed, &speech()).await;
+    for _ in 0..2 {
+        sweep(&bed.storage, &SweepConfig::default(), true, later_ms).await.unwrap();
+    }
+    assert_eq!((voice(&bed, &waiting).await, blobs(&bed, &waiting).await), (None, 0));
+    assert_eq!(voice(&bed, &live).await.unwrap().job_id, Some(live.id));
+    assert_eq!(blobs(&bed, &live).await, 1);
+}
+
+async fn recordings_that_will_not_do_are_refused(database: Database) {
+    let bed = Bed::new(database, script(vec![])).await;
+    let refused = async |parts: Vec<RecordedPart>| match bed.jobs.clone_voice(OWNER, order(parts)).await {
+        Err(SubmitError::Invalid(errors)) => (errors[0].field.clone(), errors[0].message.clone()),
+        other => panic!("{other:?}"),
+    };
+    let speech = speech();
+    let (field, message) = refused(vec![part(&bed, "a", &wav(&[0; 240_000]), None)]).await;
+    assert!(field == "a" && message.starts_with("holds 0 ms of speech"), "{message}");
+    let clip = |range| part(&bed, "clips[0]", &speech, Some(range));
+    let (field, message) = refused(vec![clip((0, 90_000))]).await;
+    assert!(field == "clips[0]" && message.contains("is not in the recording, which has 5700 ms"), "{message}");
+    assert!(refused(vec![clip((500, 550))]).await.1.contains("too short"));
+    assert!(refused(vec![clip((0, 2_000))]).await.1.contains("ms of speech in all"));
+    assert!(refused(vec![part(&bed, "long", &wav(&vec![0; 48_000 * 601]), None)]).await.1.contains("more than 600 s"));
+    assert_eq!(bed.events(OWNER).await, []);
+    assert_eq!(bed.storage.blobs.voice_ids().await.unwrap(), Vec::<Uuid>::new());
+    let made = bed.jobs.clone_voice(OWNER, order(vec![clip((0, 2_500)), clip((2_500, 5_700))])).await.unwrap();
+    let samples = voices::samples(bed.storage.rows.read(), voice_id(&made)).await.unwrap();
+    assert_eq!(samples.iter().map(|sample| sample.duration_ms).collect::<Vec<_>>(), [2_500, 3_200]);
+}
