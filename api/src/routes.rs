@@ -160,7 +160,7 @@ pub fn table() -> Vec<Route> {
             post("/api/clone/create", scope(Scope::CloneCreate)) => clone::create, multipart, adds_work;
             post("/api/clone/create-multi", scope(Scope::CloneCreate)) => clone::create_multi, multipart, adds_work;
             post("/api/clone/create-clips", scope(Scope::CloneCreate)) => clone::create_clips, multipart, adds_work;
-            post("/api/clone/cancel", scope(Scope::CloneCreate)) => clone::cancel;
+            post("/api/clone/cancel", scope(Scope::CloneCreate)) => clone::cancel, light;
         }
         "Audio" {
             post("/api/audio-duration", scope(Scope::AudioProcess)) => audio::audio_duration, light, multipart;
