@@ -7,6 +7,7 @@ pub mod builtin;
 pub mod clone;
 pub mod design;
 pub mod handle;
+pub mod qwen3_tts;
 #[cfg(debug_assertions)]
 pub mod scripted;
 pub mod speech;

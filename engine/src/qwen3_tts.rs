@@ -1,0 +1,46 @@
+//! Qwen3-TTS: neural speech in candle, equal to the reference's Python package on the reference's own checkpoints.
+//!
+//! A talker says the first code of each 80 ms frame, a predictor the other fifteen, a codec makes samples of them. Source: Qwen3-TTS
+//! (Apache-2.0), package `qwen-tts` 0.1.1; `examples/parity.rs` holds this module against golden outputs of it. This module may not know
+//! the built-in engine, jobs or where weights come from.
+
+mod batch;
+mod codec;
+mod config;
+mod kv;
+mod layers;
+mod limits;
+mod linear;
+mod model;
+mod predictor;
+mod prompt;
+mod sampling;
+mod speaker;
+mod talker;
+mod text_ids;
+mod weights;
+
+use std::path::PathBuf;
+
+pub use batch::{Batch, End, Progress, Record, SlotConfig, SlotId};
+pub use codec::DecodeStream;
+pub use config::{Dialect, GenerationConfig, ModelConfig, TalkerConfig, Variant};
+pub use limits::{FRAMES_PER_S, FrameLimits};
+pub use linear::Precision;
+pub use model::{LoadConfig, MAX_REFERENCE_S, Model, Parts, PromptParts, Utterance, describe};
+pub use prompt::{ClonePrompt, Pace, PromptRequest, Reference, Speaker};
+pub use sampling::Sampling;
+
+/// Sorted by what the caller does next.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The folder is not a checkpoint that can be loaded: fetch it again, or take another.
+    #[error("{}: {detail}", file.display())]
+    Folder { file: PathBuf, detail: String },
+    /// This model cannot do what was asked: change the request.
+    #[error("{0}")]
+    Request(String),
+    /// Arithmetic failed, memory included: a smaller batch, then give up.
+    #[error("{0}")]
+    Compute(#[from] candle_core::Error),
+}

@@ -1,0 +1,99 @@
+//! Tensors of a safetensors file by name, each checked against the shape that the configuration promises.
+//!
+//! The file is mapped, not read: the kernel pages in what is asked for. What is handed out is f32 on the device (published talkers are
+//! bf16, which holds no more than f32 does). This file may not know what the tensors mean.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use candle_core::safetensors::MmapedSafetensors;
+use candle_core::{DType, Device, Shape, Tensor};
+
+use super::ModelError;
+use super::linear::{self, Linear, Precision};
+
+/// One file of weights.
+pub(super) struct Weights {
+    file: PathBuf,
+    mapped: MmapedSafetensors,
+    device: Device,
+}
+
+impl fmt::Debug for Weights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Weights").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl Weights {
+    pub(super) fn open(file: &Path, device: &Device) -> Result<Self, ModelError> {
+        // The header is parsed and every range checked by the loader; a file cut short while mapped would end the process, and weights are
+        // put in their place by a rename, never written in place.
+        #[allow(unsafe_code, reason = "mapping a file is unsafe where another process could cut it short; weights are renamed into place")]
+        let mapped = unsafe { MmapedSafetensors::new(file) };
+        let mapped = mapped.map_err(|error| ModelError::Folder { file: file.to_owned(), detail: error.to_string() })?;
+        Ok(Self { file: file.to_owned(), mapped, device: device.clone() })
+    }
+
+    pub(super) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    pub(super) fn root(&self) -> At<'_> {
+        At { weights: self, prefix: String::new() }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.mapped.get(name).is_ok()
+    }
+
+    fn get(&self, name: &str, shape: &Shape) -> Result<Tensor, ModelError> {
+        let bad = |detail: String| ModelError::Folder { file: self.file.clone(), detail };
+        let view = self.mapped.get(name).map_err(|_| bad(format!("holds no tensor {name}")))?;
+        if view.shape() != shape.dims() {
+            return Err(bad(format!("{name} has shape {:?}, the configuration says {:?}", view.shape(), shape.dims())));
+        }
+        let tensor = self.mapped.load(name, &self.device).and_then(|tensor| tensor.to_dtype(DType::F32));
+        tensor.map_err(|error| bad(format!("{name}: {error}")))
+    }
+}
+
+/// A place in the tree of names.
+#[derive(Debug, Clone)]
+pub(super) struct At<'w> {
+    weights: &'w Weights,
+    prefix: String,
+}
+
+impl At<'_> {
+    pub(super) fn at(&self, part: impl fmt::Display) -> Self {
+        let prefix = if self.prefix.is_empty() { part.to_string() } else { format!("{}.{part}", self.prefix) };
+        Self { weights: self.weights, prefix }
+    }
+
+    pub(super) fn device(&self) -> &Device {
+        self.weights.device()
+    }
+
+    fn name(&self, leaf: &str) -> String {
+        if self.prefix.is_empty() { leaf.to_owned() } else { format!("{}.{leaf}", self.prefix) }
+    }
+
+    pub(super) fn has(&self, leaf: &str) -> bool {
+        self.weights.has(&self.name(leaf))
+    }
+
+    pub(super) fn get(&self, leaf: &str, shape: impl Into<Shape>) -> Result<Tensor, ModelError> {
+        self.weights.get(&self.name(leaf), &shape.into())
+    }
+
+    /// `weight` of shape outputs x inputs, without a bias.
+    pub(super) fn linear(&self, inputs: usize, outputs: usize, precision: Precision) -> Result<Box<dyn Linear>, ModelError> {
+        linear::load(self.get("weight", (outputs, inputs))?, None, precision)
+    }
+
+    /// `weight` of shape outputs x inputs, and `bias`.
+    pub(super) fn linear_with_bias(&self, inputs: usize, outputs: usize, precision: Precision) -> Result<Box<dyn Linear>, ModelError> {
+        linear::load(self.get("weight", (outputs, inputs))?, Some(self.get("bias", outputs)?), precision)
+    }
+}
