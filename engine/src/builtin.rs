@@ -21,6 +21,8 @@ use std::path::PathBuf;
 pub use installation::Installation;
 pub use language::Language;
 pub use presets::{Gender, Preset, preset, presets};
+pub(crate) use sayable::{Part, parts};
+pub(crate) use stretch::stretch;
 pub use synthesize::BuiltinEngine;
 pub use voice::BuiltinVoice;
 

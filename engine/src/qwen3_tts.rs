@@ -7,6 +7,8 @@
 mod batch;
 mod codec;
 mod config;
+mod engine;
+mod fingerprint;
 mod kv;
 mod layers;
 mod limits;
@@ -15,9 +17,11 @@ mod model;
 mod predictor;
 mod prompt;
 mod sampling;
+mod shared_batch;
 mod speaker;
 mod talker;
 mod text_ids;
+mod voice;
 mod weights;
 
 use std::path::PathBuf;
@@ -25,11 +29,13 @@ use std::path::PathBuf;
 pub use batch::{Batch, End, Progress, Record, SlotConfig, SlotId};
 pub use codec::DecodeStream;
 pub use config::{Dialect, GenerationConfig, ModelConfig, TalkerConfig, Variant};
+pub use engine::{NeuralConfig, NeuralEngine, NeuralEngines};
 pub use limits::{FRAMES_PER_S, FrameLimits};
 pub use linear::Precision;
 pub use model::{LoadConfig, MAX_REFERENCE_S, Model, Parts, PromptParts, Utterance, describe};
 pub use prompt::{ClonePrompt, Pace, PromptRequest, Reference, Speaker};
 pub use sampling::Sampling;
+pub use voice::NeuralVoice;
 
 /// Sorted by what the caller does next.
 #[derive(Debug, thiserror::Error)]

@@ -38,6 +38,9 @@ pub enum VoiceProfile {
     /// Speech of the built-in engine, converted to the voice of some recordings.
     #[serde(rename = "builtin-clone")]
     Converted(Box<crate::clone::CloneProfile>),
+    /// A voice of a Qwen3-TTS checkpoint.
+    #[serde(rename = "qwen3-tts")]
+    Neural(Box<crate::qwen3_tts::NeuralVoice>),
 }
 
 /// Samples and the times of the words in them.

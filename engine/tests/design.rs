@@ -13,7 +13,7 @@ fn of(description: &str) -> DesignedVoice {
 fn voice(description: &str) -> BuiltinVoice {
     match of(description).profile {
         VoiceProfile::Builtin(voice) => voice,
-        VoiceProfile::Converted(_) => panic!("a designed voice is no clone"),
+        VoiceProfile::Converted(_) | VoiceProfile::Neural(_) => panic!("a designed voice is no clone"),
     }
 }
 
@@ -152,7 +152,7 @@ fn equal_requests_are_equal_voices_and_variants_are_others() {
         let all: Vec<BuiltinVoice> = (0..4)
             .map(|number| match variant(11, number).profile {
                 VoiceProfile::Builtin(voice) => voice,
-                VoiceProfile::Converted(_) => panic!("a designed voice is no clone"),
+                VoiceProfile::Converted(_) | VoiceProfile::Neural(_) => panic!("a designed voice is no clone"),
             })
             .collect();
         for (number, voice) in all.iter().enumerate() {

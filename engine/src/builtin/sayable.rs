@@ -8,24 +8,24 @@ use crate::text::marks::{self, Span};
 
 /// A stretch of text, with the index in the request's characters of each of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Sayable {
-    pub(super) text: String,
+pub(crate) struct Sayable {
+    pub(crate) text: String,
     /// As long as `text` has characters.
-    pub(super) origins: Vec<u32>,
+    pub(crate) origins: Vec<u32>,
 }
 
 impl Sayable {
-    pub(super) fn push(&mut self, c: char, origin: u32) {
+    pub(crate) fn push(&mut self, c: char, origin: u32) {
         self.text.push(c);
         self.origins.push(origin);
     }
 
-    pub(super) fn chars(&self) -> usize {
+    pub(crate) fn chars(&self) -> usize {
         self.origins.len()
     }
 
     /// The characters of the request behind a range of characters of this text.
-    pub(super) fn origin(&self, chars: Range<usize>) -> Option<Range<u32>> {
+    pub(crate) fn origin(&self, chars: Range<usize>) -> Option<Range<u32>> {
         let origins = self.origins.get(chars)?;
         Some(*origins.iter().min()?..origins.iter().max()? + 1)
     }
@@ -33,13 +33,13 @@ impl Sayable {
 
 /// One thing after the other, as the request asks for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     Say(Sayable),
     Pause { ms: u32 },
 }
 
 /// Stretches of text and pauses, in order; no two stretches stand side by side and none is blank.
-pub(super) fn parts(text: &str) -> Vec<Part> {
+pub(crate) fn parts(text: &str) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut say = Sayable::default();
     let mut chars_before = CharCount::default();

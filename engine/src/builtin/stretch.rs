@@ -15,7 +15,7 @@ const COARSE: usize = 4;
 const ASK_EVERY: usize = 16;
 
 /// `factor` is how much longer the result is; 1 gives the samples back. Mono samples at `rate_hz`. `None` when `wanted` breaks.
-pub(super) fn stretch(samples: Vec<f32>, rate_hz: u32, factor: f64, wanted: &mut dyn FnMut() -> ControlFlow<()>) -> Option<Vec<f32>> {
+pub(crate) fn stretch(samples: Vec<f32>, rate_hz: u32, factor: f64, wanted: &mut dyn FnMut() -> ControlFlow<()>) -> Option<Vec<f32>> {
     let half = rate_hz as usize * WINDOW_MS / 2000;
     let search = rate_hz as usize * SEARCH_MS / 1000;
     let length = (samples.len() as f64 * factor).round() as usize;

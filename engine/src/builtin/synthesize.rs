@@ -286,6 +286,7 @@ impl SpeechEngine for BuiltinEngine {
                 clone.check().map_err(EngineError::Refused)?;
                 (&clone.base, Some(clone.as_ref()))
             }
+            VoiceProfile::Neural(_) => return Err(EngineError::Refused("the voice is one of the neural engine".to_owned())),
         };
         check(request, voice, self.installation.config().max_text_chars.min(MAX_TEXT_CHARS)).map_err(EngineError::Refused)?;
         let found = self.installation.found()?;

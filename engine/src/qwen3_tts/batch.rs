@@ -148,8 +148,7 @@ impl Batch {
     pub fn step(&mut self) -> Result<Vec<Progress>, ModelError> {
         let mut progress = self.ended();
         self.slots.retain(|slot| slot.record.is_some() || !progress.iter().any(|ended| ended.slot == slot.id));
-        let mut active: Vec<&mut Slot> =
-            self.slots.iter_mut().filter(|slot| !progress.iter().any(|ended| ended.slot == slot.id)).collect();
+        let mut active: Vec<&mut Slot> = self.slots.iter_mut().filter(|slot| !progress.iter().any(|ended| ended.slot == slot.id)).collect();
         if active.is_empty() {
             return Ok(progress);
         }

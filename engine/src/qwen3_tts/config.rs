@@ -281,7 +281,7 @@ impl LayersConfig {
         if sizes.contains(&0) || self.head_dim == 0 || self.head_dim % 2 == 1 {
             return Err("a size is zero, or head_dim is odd".to_owned());
         }
-        if self.num_attention_heads % self.num_key_value_heads != 0 {
+        if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
             return Err("num_attention_heads is no multiple of num_key_value_heads".to_owned());
         }
         if self.attention_bias || self.sliding_window.is_some() {

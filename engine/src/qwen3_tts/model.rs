@@ -147,6 +147,9 @@ impl Model {
             return Err(ModelError::Request("this checkpoint cannot clone".to_owned()));
         };
         let mel = self.mel(samples)?;
+        if mel.len() < ecapa.least_frames() {
+            return Err(ModelError::Request("the recording is too short".to_owned()));
+        }
         let bands = mel.first().map_or(0, Vec::len);
         let flat: Vec<f32> = mel.concat();
         let mel = Tensor::from_vec(flat, (mel.len(), bands), self.talker.device())?.t()?.contiguous()?;
@@ -186,6 +189,11 @@ impl Model {
     /// Reads a prompt into a new slot of a batch of this model.
     pub fn join(&self, batch: &mut Batch, request: &PromptRequest<'_>, slot: SlotConfig) -> Result<SlotId, ModelError> {
         batch.join(&self.builder().build(request)?, slot)
+    }
+
+    /// A prompt, to be joined later.
+    pub(super) fn prompt(&self, request: &PromptRequest<'_>) -> Result<Prompt, ModelError> {
+        self.builder().build(request)
     }
 
     /// One utterance by itself.

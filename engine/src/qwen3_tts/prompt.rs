@@ -173,9 +173,7 @@ impl Builder<'_> {
                 let text = text.broadcast_add(&talker.codes(&[codec.codec_pad_id])?)?;
                 Ok((Tensor::cat(&[text, codes.broadcast_add(pad)?], 0)?, pad.clone()))
             }
-            Pace::Stepwise if texts > frames => {
-                Ok(((text.narrow(0, 0, frames)? + codes)?, text.narrow(0, frames, texts - frames)?))
-            }
+            Pace::Stepwise if texts > frames => Ok(((text.narrow(0, 0, frames)? + codes)?, text.narrow(0, frames, texts - frames)?)),
             Pace::Stepwise => {
                 let filled = if frames > texts { Tensor::cat(&[text, pad.repeat((frames - texts, 1))?], 0)? } else { text };
                 Ok(((filled + codes)?, pad.clone()))
@@ -209,7 +207,9 @@ impl Builder<'_> {
             (Speaker::Cloned(clone), Variant::Base) => {
                 if clone.x_vector.len() != hidden || clone.x_vector.iter().any(|value| !value.is_finite()) {
                     let has = clone.x_vector.len();
-                    return Err(ModelError::Request(format!("the voice was made with another model: its vector has {has} values, not {hidden}")));
+                    return Err(ModelError::Request(format!(
+                        "the voice was made with another model: its vector has {has} values, not {hidden}"
+                    )));
                 }
                 Ok(Some(Tensor::from_slice(&clone.x_vector, (1, hidden), self.talker.device())?))
             }

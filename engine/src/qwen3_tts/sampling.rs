@@ -93,9 +93,7 @@ pub(super) fn choose(mut logits: Vec<f32>, sampling: Sampling, draws: &mut Draws
     logits.iter_mut().for_each(|logit| *logit /= sampling.temperature);
     let mut order: Vec<u32> = (0..logits.len() as u32).filter(|at| logits[*at as usize] > f32::NEG_INFINITY).collect();
     // Ties in the order of the codes, so that equal logits never depend on the sort.
-    let falling = |a: &u32, b: &u32| {
-        logits[*b as usize].partial_cmp(&logits[*a as usize]).unwrap_or(Ordering::Equal).then(a.cmp(b))
-    };
+    let falling = |a: &u32, b: &u32| logits[*b as usize].partial_cmp(&logits[*a as usize]).unwrap_or(Ordering::Equal).then(a.cmp(b));
     if sampling.top_k > 0 && sampling.top_k < order.len() {
         order.select_nth_unstable_by(sampling.top_k - 1, falling);
         let least = logits[order[sampling.top_k - 1] as usize];
@@ -192,7 +190,7 @@ mod tests {
         let mut logits = vec![0.0; vocab];
         (logits[70], logits[80], logits[3]) = (9.0, 8.0, 1.0);
         let rules = |chosen| Rules { repetition_penalty: 1.0, end: 80, chosen };
-        let mut pick = |chosen| first_code(logits.clone(), rules(chosen), GREEDY, &mut Draws::new(1));
+        let pick = |chosen| first_code(logits.clone(), rules(chosen), GREEDY, &mut Draws::new(1));
         assert_eq!(pick(&[]), 3, "the end cannot come first");
         assert_eq!(pick(&[1]), 3);
         assert_eq!(pick(&[1, 2]), 80);

@@ -12,7 +12,7 @@ const SENTENCE: &str = "The quick brown fox jumps over the lazy dog near the riv
 fn voice(description: &str, variant: u32) -> BuiltinVoice {
     match design(DesignRequest { description, seed: 5, variant }).unwrap().profile {
         VoiceProfile::Builtin(voice) => voice,
-        VoiceProfile::Converted(_) => panic!("a designed voice is no clone"),
+        VoiceProfile::Converted(_) | VoiceProfile::Neural(_) => panic!("a designed voice is no clone"),
     }
 }
 

@@ -7,3 +7,4 @@ mod folders;
 mod parity;
 mod promises;
 mod refusals;
+mod speaking;

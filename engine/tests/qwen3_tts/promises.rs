@@ -28,8 +28,8 @@ fn requests() -> Vec<PromptRequest<'static>> {
     ]
 }
 
-fn slots(model: &Model) -> Vec<SlotConfig> {
-    (0..5).map(|at| SlotConfig { watch: false, ..model.slot_config(40 + at, 9 + at as usize) }).collect()
+fn slots(model: &Model, least_frames: usize) -> Vec<SlotConfig> {
+    (0..5).map(|at| SlotConfig { watch: false, ..model.slot_config(40 + at, least_frames + at as usize) }).collect()
 }
 
 /// Steps until nobody is left; `before` runs before each step and may let slots join or leave.
@@ -47,9 +47,9 @@ fn run(mut batch: Batch, mut before: impl FnMut(usize, &mut Batch)) -> HashMap<S
     panic!("the batch never ends");
 }
 
-fn batched_equals_single(precision: Precision) {
+fn batched_equals_single(precision: Precision, least_frames: usize) {
     let model = model("custom_voice", precision);
-    let (requests, slots) = (requests(), slots(&model));
+    let (requests, slots) = (requests(), slots(&model, least_frames));
     let singles: Vec<_> = requests.iter().zip(&slots).map(|(request, slot)| model.utter(request, *slot).unwrap().frames).collect();
     // One joins at each second step; the third leaves after a while, unheard.
     let mut ids = Vec::new();
@@ -57,7 +57,7 @@ fn batched_equals_single(precision: Precision) {
         if step % 2 == 0 && ids.len() < requests.len() {
             ids.push(model.join(batch, &requests[ids.len()], slots[ids.len()]).unwrap());
         }
-        if step == 7 {
+        if step == 6 {
             batch.leave(ids[2]);
         }
     });
@@ -69,17 +69,17 @@ fn batched_equals_single(precision: Precision) {
             assert_eq!(said, single, "slot {at} felt its neighbours");
         }
     }
-    assert!(singles.iter().any(|single| single.len() > 8), "the slots never met");
+    assert!(singles.iter().any(|single| single.len() > 4), "the slots never met");
 }
 
 #[test]
 fn a_batch_says_what_its_slots_say_alone() {
-    batched_equals_single(Precision::F32);
+    batched_equals_single(Precision::F32, 9);
 }
 
 #[test]
 fn a_quantised_batch_says_what_its_slots_say_alone() {
-    batched_equals_single(Precision::Q8);
+    batched_equals_single(Precision::Q8, 5);
 }
 
 #[test]
@@ -115,16 +115,17 @@ fn the_seed_decides() {
 #[test]
 fn quantised_logits_stay_near() {
     let exact = model("custom_voice", Precision::F32);
-    for (precision, share) in [(Precision::Q8, 0.01), (Precision::Q4, 0.2)] {
+    for (precision, share) in [(Precision::Q8, 0.01), (Precision::Q4, 0.1)] {
         let rough = model("custom_voice", precision);
         for request in requests() {
             let frames = exact.utter(&request, exact.slot_config(1, 6)).unwrap().frames;
             let (a, b) = (exact.parts().logits(&request, &frames).unwrap(), rough.parts().logits(&request, &frames).unwrap());
             assert!(b.iter().all(|logit| logit.is_finite()));
-            let size = |values: &[f32]| values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
-            let apart: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a - b).collect();
-            let apart = size(&apart) / size(&a);
-            assert!(apart < share && apart > 0.0, "{precision:?}: {apart} of the logits");
+            let (least, most) = a.iter().fold((f32::MAX, f32::MIN), |(least, most), logit| (least.min(*logit), most.max(*logit)));
+            let squares = a.iter().zip(&b).map(|(a, b)| (a - b).powi(2)).sum::<f32>();
+            let apart = (squares / a.len() as f32).sqrt() / (most - least);
+            let farthest = largest_difference(&a, &b) / (most - least);
+            assert!(apart < share && apart > 0.0 && farthest < 2.5 * share, "{precision:?}: {apart}, {farthest} of the logits' range");
         }
     }
 }

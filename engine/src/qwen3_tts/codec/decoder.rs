@@ -202,12 +202,8 @@ struct Layer {
 impl Layer {
     fn load(at: &At<'_>, config: &DecoderConfig) -> std::result::Result<Self, ModelError> {
         let (hidden, wide) = (config.hidden_size, config.intermediate_size);
-        let attention = AttentionConfig {
-            hidden,
-            heads: config.num_attention_heads,
-            head_dim: config.head_dim(),
-            window: Some(config.sliding_window),
-        };
+        let attention =
+            AttentionConfig { hidden, heads: config.num_attention_heads, head_dim: config.head_dim(), window: Some(config.sliding_window) };
         let mlp = at.at("mlp");
         Ok(Self {
             attention: SelfAttention::load(&at.at("self_attn"), attention)?,

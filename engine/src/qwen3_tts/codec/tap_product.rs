@@ -129,8 +129,9 @@ mod tests {
 
     /// The definition, written out.
     fn plain(x: &Tensor, weight: &Tensor, bias: &Tensor, taps: Taps) -> Vec<Vec<f32>> {
-        let (x, weight, bias): (Vec<Vec<f32>>, Vec<Vec<Vec<f32>>>, Vec<f32>) =
-            (x.to_vec2().unwrap(), weight.to_vec3().unwrap(), bias.to_vec1().unwrap());
+        let x: Vec<Vec<f32>> = x.to_vec2().unwrap();
+        let weight: Vec<Vec<Vec<f32>>> = weight.to_vec3().unwrap();
+        let bias: Vec<f32> = bias.to_vec1().unwrap();
         let one = |o: usize, t: usize| {
             let products = (0..weight.len()).flat_map(|k| (0..x.len()).map(move |c| (k, c)));
             bias[o] + products.map(|(k, c)| weight[k][o][c] * x[c][t * taps.stride + k * taps.dilation]).sum::<f32>()

@@ -127,6 +127,12 @@ impl Ecapa {
         })
     }
 
+    /// Fewer frames leave nothing to reflect.
+    pub(in crate::qwen3_tts) fn least_frames(&self) -> usize {
+        let tdnns = self.blocks.iter().flat_map(|block| &block.parts).chain([&self.first, &self.together]);
+        tdnns.map(|tdnn| tdnn.span.div_ceil(2) + 1).max().unwrap_or(1)
+    }
+
     /// `mel`: bands x frames. Gives enc_dim values.
     pub(in crate::qwen3_tts) fn run(&self, mel: &Tensor) -> Result<Vec<f32>> {
         let mut x = self.first.run(mel)?;

@@ -1,0 +1,218 @@
+//! One batch for many callers: requests that come on several threads share its steps, so that two cost little more than one.
+//!
+//! There is no thread of its own. Whoever waits for a frame and finds the batch free takes one step for everybody, and the others sleep
+//! until it is back. A caller that stops or dies takes its slot with it. This file may not know texts or samples.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::ModelError;
+use super::batch::{Batch, End, SlotConfig, SlotId};
+use super::model::Model;
+use super::prompt::Prompt;
+use crate::speech::EngineError;
+
+/// A sleeper looks up this often to ask whether it is still wanted; a frame wakes it earlier.
+const LOOK_UP: Duration = Duration::from_millis(100);
+
+/// The batch of one model.
+#[derive(Debug)]
+pub(super) struct SharedBatch {
+    pub(super) model: Arc<Model>,
+    max_slots: usize,
+    state: Mutex<State>,
+    bell: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Away while somebody steps it.
+    batch: Option<Batch>,
+    waiting: VecDeque<Joining>,
+    inboxes: HashMap<u64, Inbox>,
+    tickets: HashMap<SlotId, u64>,
+    next_ticket: u64,
+}
+
+#[derive(Debug)]
+struct Joining {
+    ticket: u64,
+    prompt: Prompt,
+    slot: SlotConfig,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    frames: VecDeque<Vec<u32>>,
+    end: Option<Result<End, EngineError>>,
+}
+
+/// What the model's error means for a caller.
+pub(super) fn failure(error: &ModelError) -> EngineError {
+    match error {
+        ModelError::Request(detail) => EngineError::Refused(detail.clone()),
+        ModelError::Folder { .. } => EngineError::Refused(error.to_string()),
+        // The device's own words are all that tells it.
+        ModelError::Compute(error) if error.to_string().to_lowercase().contains("out of memory") => EngineError::OutOfMemory,
+        ModelError::Compute(error) => EngineError::Failed(error.to_string()),
+    }
+}
+
+impl SharedBatch {
+    /// At most `max_slots` speak at once; the others wait for a slot.
+    pub(super) fn new(model: Arc<Model>, max_slots: usize) -> Self {
+        let state = State { batch: Some(model.batch()), ..State::default() };
+        Self { model, max_slots: max_slots.max(1), state: Mutex::new(state), bell: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Speaks one prompt. `heed` gets each frame, and `None` now and then while there is none; `Break` gives [`EngineError::Stopped`].
+    pub(super) fn speak(
+        &self,
+        prompt: Prompt,
+        slot: SlotConfig,
+        heed: &mut dyn FnMut(Option<Vec<u32>>) -> ControlFlow<()>,
+    ) -> Result<End, EngineError> {
+        let place = Place { shared: self, ticket: self.enrol(prompt, slot) };
+        loop {
+            let mut state = self.lock();
+            let Some(inbox) = state.inboxes.get_mut(&place.ticket) else {
+                return Err(EngineError::Failed("the request was lost".to_owned()));
+            };
+            let next = inbox.frames.pop_front();
+            if next.is_none() {
+                if let Some(end) = inbox.end.take() {
+                    return end;
+                }
+                if let Some(batch) = state.batch.take() {
+                    drop(state);
+                    Lead { shared: self, batch: Some(batch) }.step();
+                    continue;
+                }
+                drop(self.bell.wait_timeout(state, LOOK_UP).unwrap_or_else(PoisonError::into_inner));
+            } else {
+                drop(state);
+            }
+            if heed(next).is_break() {
+                return Err(EngineError::Stopped);
+            }
+        }
+    }
+
+    fn enrol(&self, prompt: Prompt, slot: SlotConfig) -> u64 {
+        let mut state = self.lock();
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        state.inboxes.insert(ticket, Inbox::default());
+        state.waiting.push_back(Joining { ticket, prompt, slot });
+        ticket
+    }
+}
+
+/// A caller's place; whatever ends the call gives it back.
+struct Place<'s> {
+    shared: &'s SharedBatch,
+    ticket: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.inboxes.remove(&self.ticket);
+        state.waiting.retain(|joining| joining.ticket != self.ticket);
+    }
+}
+
+/// The batch while it is away. However the step ends, a batch comes back, and everybody is woken.
+struct Lead<'s> {
+    shared: &'s SharedBatch,
+    batch: Option<Batch>,
+}
+
+impl Lead<'_> {
+    fn step(mut self) {
+        let Some(mut batch) = self.batch.take() else { return };
+        let joining = self.admitted(&mut batch);
+        for Joining { ticket, prompt, slot } in joining {
+            let joined = batch.join(&prompt, slot);
+            let mut state = self.shared.lock();
+            match joined {
+                Ok(id) => {
+                    state.tickets.insert(id, ticket);
+                }
+                Err(error) => state.finish(ticket, Err(failure(&error))),
+            }
+        }
+        match batch.step() {
+            Ok(progress) => {
+                let mut state = self.shared.lock();
+                for progress in progress {
+                    state.pass_on(progress.slot, progress.frame, progress.end);
+                }
+                drop(state);
+                self.batch = Some(batch);
+            }
+            Err(error) => self.fail(|| failure(&error)),
+        }
+    }
+
+    /// Lets slots go whose callers went, and takes the next waiting ones.
+    fn admitted(&self, batch: &mut Batch) -> Vec<Joining> {
+        let mut state = self.shared.lock();
+        let State { tickets, inboxes, waiting, .. } = &mut *state;
+        tickets.retain(|id, ticket| {
+            let here = inboxes.contains_key(ticket);
+            if !here {
+                batch.leave(*id);
+            }
+            here
+        });
+        let free = self.shared.max_slots.saturating_sub(batch.len()).min(waiting.len());
+        waiting.drain(..free).collect()
+    }
+
+    /// Everybody in the batch has lost what it had.
+    fn fail(&self, error: impl Fn() -> EngineError) {
+        let mut state = self.shared.lock();
+        let lost: Vec<u64> = state.tickets.drain().map(|(_, ticket)| ticket).collect();
+        for ticket in lost {
+            state.finish(ticket, Err(error()));
+        }
+    }
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        let batch = self.batch.take().unwrap_or_else(|| {
+            // Empty after an error that was passed on; after a panic this is what tells the others.
+            self.fail(|| EngineError::Failed("the step of another request ended in a panic".to_owned()));
+            self.shared.model.batch()
+        });
+        self.shared.lock().batch = Some(batch);
+        self.shared.bell.notify_all();
+    }
+}
+
+impl State {
+    fn finish(&mut self, ticket: u64, end: Result<End, EngineError>) {
+        if let Some(inbox) = self.inboxes.get_mut(&ticket) {
+            inbox.end = Some(end);
+        }
+    }
+
+    fn pass_on(&mut self, slot: SlotId, frame: Option<Vec<u32>>, end: Option<End>) {
+        let Some(ticket) = self.tickets.get(&slot).copied() else { return };
+        if let Some(inbox) = self.inboxes.get_mut(&ticket) {
+            inbox.frames.extend(frame);
+        }
+        if let Some(end) = end {
+            self.tickets.remove(&slot);
+            self.finish(ticket, Ok(end));
+        }
+    }
+}
