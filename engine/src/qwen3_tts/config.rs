@@ -11,6 +11,25 @@ use serde::de::DeserializeOwned;
 
 use super::ModelError;
 
+/// No size of a network is larger: what is above is a broken file, and would only end in arithmetic that overflows.
+const MAX_SIZE: usize = 1 << 20;
+/// Nor a list of rates or kernels, a rate or a dilation.
+const MAX_LIST: usize = 16;
+const MAX_RATE: usize = 64;
+
+/// Names the first size that is zero or absurd.
+fn sizes_within(sizes: &[(&str, usize)]) -> Result<(), String> {
+    match sizes.iter().find(|(_, size)| *size == 0 || *size > MAX_SIZE) {
+        Some((name, size)) => Err(format!("{name} is {size}")),
+        None => Ok(()),
+    }
+}
+
+fn rates_within(name: &str, rates: &[usize]) -> Result<(), String> {
+    let sound = !rates.is_empty() && rates.len() <= MAX_LIST && rates.iter().all(|rate| (1..=MAX_RATE).contains(rate));
+    if sound { Ok(()) } else { Err(format!("{name} is {rates:?}")) }
+}
+
 /// No configuration is larger than this, in bytes.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
 
@@ -277,9 +296,16 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
 
 impl LayersConfig {
     fn check(&self) -> Result<(), String> {
-        let sizes = [self.hidden_size, self.intermediate_size, self.num_hidden_layers, self.num_attention_heads, self.num_key_value_heads];
-        if sizes.contains(&0) || self.head_dim == 0 || self.head_dim % 2 == 1 {
-            return Err("a size is zero, or head_dim is odd".to_owned());
+        sizes_within(&[
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("num_key_value_heads", self.num_key_value_heads),
+            ("head_dim", self.head_dim),
+        ])?;
+        if self.head_dim % 2 == 1 {
+            return Err("head_dim is odd".to_owned());
         }
         if !self.num_attention_heads.is_multiple_of(self.num_key_value_heads) {
             return Err("num_attention_heads is no multiple of num_key_value_heads".to_owned());
@@ -300,9 +326,18 @@ impl ModelConfig {
         if let Some(kind) = self.tokenizer_type.as_deref().filter(|kind| *kind != "qwen3_tts_tokenizer_12hz") {
             return Err(format!("tokenizer_type {kind} is not the 12 Hz codec"));
         }
+        if let Some(speaker) = &self.speaker_encoder_config {
+            speaker.check().map_err(|detail| format!("speaker_encoder_config: {detail}"))?;
+        }
         let talker = &self.talker_config;
         talker.layers.check().map_err(|detail| format!("talker_config: {detail}"))?;
         talker.code_predictor_config.layers.check().map_err(|detail| format!("code_predictor_config: {detail}"))?;
+        sizes_within(&[
+            ("num_code_groups", talker.num_code_groups),
+            ("vocab_size", talker.vocab_size),
+            ("text_vocab_size", talker.text_vocab_size),
+            ("text_hidden_size", talker.text_hidden_size),
+        ])?;
         if talker.num_code_groups < 2 || talker.num_code_groups != talker.code_predictor_config.num_code_groups {
             return Err("num_code_groups of the talker and of the predictor differ, or are below 2".to_owned());
         }
@@ -316,6 +351,8 @@ impl ModelConfig {
 impl CodecConfig {
     pub(super) fn check(&self) -> Result<(), String> {
         let decoder = &self.decoder_config;
+        decoder.check_sizes().map_err(|detail| format!("decoder_config: {detail}"))?;
+        self.encoder_config.check_sizes().map_err(|detail| format!("encoder_config: {detail}"))?;
         let up: usize = decoder.upsample_rates.iter().chain(&decoder.upsampling_ratios).product();
         if up != self.decode_upsample_rate || up == 0 {
             return Err(format!("the decoder makes {up} samples a frame, decode_upsample_rate says {}", self.decode_upsample_rate));
@@ -334,5 +371,70 @@ impl CodecConfig {
             return Err(format!("encoder_valid_num_quantizers is {asked} of {has}"));
         }
         Ok(())
+    }
+}
+
+impl DecoderConfig {
+    fn check_sizes(&self) -> Result<(), String> {
+        sizes_within(&[
+            ("codebook_dim", self.codebook_dim / 2),
+            ("codebook_size", self.codebook_size),
+            ("latent_dim", self.latent_dim),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_attention_heads", self.num_attention_heads),
+            ("head_dim", self.head_dim()),
+            ("sliding_window", self.sliding_window),
+        ])?;
+        rates_within("upsample_rates", &self.upsample_rates)?;
+        rates_within("upsampling_ratios", &self.upsampling_ratios)?;
+        sizes_within(&[("decoder_dim, halved by each rate,", self.decoder_dim >> self.upsample_rates.len())])
+    }
+}
+
+impl EncoderConfig {
+    fn check_sizes(&self) -> Result<(), String> {
+        sizes_within(&[
+            ("num_filters", self.num_filters),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_attention_heads", self.num_attention_heads),
+            ("head_dim", self.head_dim()),
+            ("codebook_size", self.codebook_size),
+            ("codebook_dim", self.codebook_dim),
+            ("num_filters, divided by compress,", self.num_filters.checked_div(self.compress).unwrap_or(0)),
+        ])?;
+        rates_within("upsampling_ratios", &self.upsampling_ratios)?;
+        let kernels = [self.kernel_size, self.last_kernel_size, self.residual_kernel_size];
+        rates_within("a kernel size", &kernels)?;
+        let residuals = [self.num_residual_layers.max(1), self.dilation_growth_rate];
+        rates_within("num_residual_layers or dilation_growth_rate", &residuals)?;
+        if self.num_residual_layers > 4 { Err(format!("num_residual_layers is {}", self.num_residual_layers)) } else { Ok(()) }
+    }
+}
+
+impl SpeakerConfig {
+    fn check(&self) -> Result<(), String> {
+        let (channels, kernels, dilations) = (&self.enc_channels, &self.enc_kernel_sizes, &self.enc_dilations);
+        rates_within("enc_kernel_sizes", kernels)?;
+        rates_within("enc_dilations", dilations)?;
+        if channels.len() < 3 || channels.len() != kernels.len() || channels.len() != dilations.len() {
+            return Err("enc_channels, enc_kernel_sizes and enc_dilations are not three numbers or more each".to_owned());
+        }
+        let scale = self.enc_res2net_scale;
+        if !(2..=MAX_RATE).contains(&scale) {
+            return Err(format!("enc_res2net_scale is {scale}"));
+        }
+        let inner = &channels[..channels.len() - 1];
+        if channels.iter().any(|width| *width == 0 || *width > MAX_SIZE) || inner.iter().any(|width| !width.is_multiple_of(scale)) {
+            return Err(format!("enc_channels {channels:?} are not divided by {scale}"));
+        }
+        sizes_within(&[
+            ("enc_dim", self.enc_dim),
+            ("mel_dim", self.mel_dim),
+            ("sample_rate", self.sample_rate as usize),
+            ("enc_attention_channels", self.enc_attention_channels),
+            ("enc_se_channels", self.enc_se_channels),
+        ])
     }
 }

@@ -3,7 +3,7 @@
 //! Shapes (0.6B / 1.7B): hidden 1024 / 2048, 28 layers, 3,072 codes with the control codes, text 151,936 x 2048 projected to hidden.
 //! Reference: `qwen_tts/core/models/modeling_qwen3_tts.py`. This file may not know prompts, sampling or slots.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 use super::ModelError;
 use super::config::TalkerConfig;
@@ -39,7 +39,7 @@ impl Talker {
         let model = at.at("model");
         let projection = at.at("text_projection");
         Ok(Self {
-            text_embedding: model.at("text_embedding").get("weight", (config.text_vocab_size, text))?,
+            text_embedding: model.at("text_embedding").get_as_stored("weight", (config.text_vocab_size, text))?,
             // Used once a request, not once a frame: exact costs nothing that is felt.
             text_fc1: projection.at("linear_fc1").linear_with_bias(text, text, Precision::F32)?,
             text_fc2: projection.at("linear_fc2").linear_with_bias(text, hidden, Precision::F32)?,
@@ -60,7 +60,8 @@ impl Talker {
 
     /// Embeds text ids: ids x hidden.
     pub(super) fn text(&self, ids: &[u32]) -> Result<Tensor> {
-        let x = self.text_embedding.index_select(&Tensor::new(ids, self.device())?, 0)?;
+        // The table is a third of the small model's weights: it stays as small as it was published.
+        let x = self.text_embedding.index_select(&Tensor::new(ids, self.device())?, 0)?.to_dtype(DType::F32)?;
         self.text_fc2.block(&self.text_fc1.block(&x)?.silu()?)
     }
 

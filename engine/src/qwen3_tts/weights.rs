@@ -48,13 +48,17 @@ impl Weights {
     }
 
     fn get(&self, name: &str, shape: &Shape) -> Result<Tensor, ModelError> {
+        let tensor = self.as_stored(name, shape)?.to_dtype(DType::F32);
+        tensor.map_err(|error| ModelError::Folder { file: self.file.clone(), detail: format!("{name}: {error}") })
+    }
+
+    fn as_stored(&self, name: &str, shape: &Shape) -> Result<Tensor, ModelError> {
         let bad = |detail: String| ModelError::Folder { file: self.file.clone(), detail };
         let view = self.mapped.get(name).map_err(|_| bad(format!("holds no tensor {name}")))?;
         if view.shape() != shape.dims() {
             return Err(bad(format!("{name} has shape {:?}, the configuration says {:?}", view.shape(), shape.dims())));
         }
-        let tensor = self.mapped.load(name, &self.device).and_then(|tensor| tensor.to_dtype(DType::F32));
-        tensor.map_err(|error| bad(format!("{name}: {error}")))
+        self.mapped.load(name, &self.device).map_err(|error| bad(format!("{name}: {error}")))
     }
 }
 
@@ -85,6 +89,11 @@ impl At<'_> {
 
     pub(super) fn get(&self, leaf: &str, shape: impl Into<Shape>) -> Result<Tensor, ModelError> {
         self.weights.get(&self.name(leaf), &shape.into())
+    }
+
+    /// Not widened to f32: for tables of which a few rows are used.
+    pub(super) fn get_as_stored(&self, leaf: &str, shape: impl Into<Shape>) -> Result<Tensor, ModelError> {
+        self.weights.as_stored(&self.name(leaf), &shape.into())
     }
 
     /// `weight` of shape outputs x inputs, without a bias.

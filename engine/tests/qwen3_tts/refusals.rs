@@ -107,6 +107,25 @@ fn a_broken_folder_is_named_with_its_file() {
 }
 
 #[test]
+fn absurd_sizes_are_named_before_anything_is_computed_with_them() {
+    for (file, from, to, named) in [
+        ("config.json", "\"head_dim\": 16", "\"head_dim\": 0", "head_dim"),
+        ("config.json", "\"vocab_size\": 1088", "\"vocab_size\": 99999999", "vocab_size"),
+        ("config.json", "\"enc_res2net_scale\": 8", "\"enc_res2net_scale\": 0", "enc_res2net_scale"),
+        ("config.json", "\"enc_se_channels\": 8", "\"enc_se_channels\": 0", "enc_se_channels"),
+        ("speech_tokenizer/config.json", "\"sliding_window\": 6", "\"sliding_window\": 0", "sliding_window"),
+        ("speech_tokenizer/config.json", "\"num_filters\": 4", "\"num_filters\": 0", "num_filters"),
+        ("speech_tokenizer/config.json", "\"compress\": 2", "\"compress\": 0", "compress"),
+        ("speech_tokenizer/config.json", "\"dilation_growth_rate\": 2", "\"dilation_growth_rate\": 4000000000", "dilation_growth_rate"),
+        ("speech_tokenizer/config.json", "\"upsampling_ratios\": [", "\"upsampling_ratios\": [18446744073709551615,", "upsampling_ratios"),
+        ("speech_tokenizer/config.json", "\"encode_downsample_rate\": 1920", "\"encode_downsample_rate\": 0", "encode_downsample_rate"),
+    ] {
+        let (spoilt_file, detail) = spoilt(file, replaced(from, to));
+        assert!(spoilt_file == file && detail.contains(named), "{to}: {spoilt_file}: {detail}");
+    }
+}
+
+#[test]
 fn a_folder_without_sampling_defaults_is_fine() {
     let folder = copy("base");
     fs::remove_file(folder.path().join("generation_config.json")).unwrap();

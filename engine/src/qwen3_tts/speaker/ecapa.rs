@@ -107,11 +107,8 @@ impl Block {
 impl Ecapa {
     pub(in crate::qwen3_tts) fn load(at: &At<'_>, config: &SpeakerConfig) -> std::result::Result<Self, ModelError> {
         let (channels, kernels, dilations) = (&config.enc_channels, &config.enc_kernel_sizes, &config.enc_dilations);
-        let last = channels.len().checked_sub(1).filter(|last| *last >= 2);
-        let even = channels.len() == kernels.len() && channels.len() == dilations.len() && config.enc_res2net_scale > 1;
-        let Some(last) = last.filter(|_| even && !kernels.contains(&0)) else {
-            return Err(ModelError::Request("speaker_encoder_config: the lists differ in length, or are too short".to_owned()));
-        };
+        // The configuration was checked: three lists of equal length.
+        let last = channels.len() - 1;
         let first = ConvConfig { dilation: dilations[0], ..ConvConfig::new(config.mel_dim, channels[0], kernels[0]) };
         let together = ConvConfig { dilation: dilations[last], ..ConvConfig::new(channels[last], channels[last], kernels[last]) };
         let wide = channels[last];
