@@ -5,6 +5,7 @@
 //! and not at all to whoever is behind.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use crate::event_feed::{EventFeed, SubscribeError, Subscribed};
 use crate::problem::{Code, Problem};
 use crate::queue_watch::{QueueCounts, QueueNews};
 use crate::scopes::Scope;
-use crate::wire::socket::{Envelope, Progress, Stored, Wish};
+use crate::wire::socket::{Envelope, Progress, Stored, Wish, close};
 
 pub const PROTOCOL: u32 = 1;
 pub const HEARTBEAT_S: u64 = 25;
@@ -53,13 +54,27 @@ pub fn check_scope(caller: &Caller, wish: &Wish) -> Result<(), String> {
     Err(format!("the topics queue and system need a key with the scope {}", Scope::SystemRead))
 }
 
-/// Whether the key with which a connection was opened is good no longer. Where that can't be found out it stays open.
-pub async fn key_has_ended(app: &App, caller: &Caller) -> bool {
+/// How often the key of a connection is looked at again.
+pub const RECHECK_S: u64 = 5;
+
+/// Why a connection ends.
+#[derive(Debug)]
+pub enum End {
+    /// The client is gone.
+    Gone,
+    /// With this code and reason.
+    Close(u16, &'static str),
+}
+
+/// Is the key with which a connection was opened still good: asked now and then, and at once when one was ended here. Where that can't be
+/// found out the connection stays open.
+pub async fn recheck(app: &App, caller: &Caller) -> ControlFlow<End> {
     match authenticate::recheck(&app.storage, caller, app.clock.now_ms()).await {
-        Ok(valid) => valid.is_err(),
+        Ok(Ok(_)) => ControlFlow::Continue(()),
+        Ok(Err(_)) => ControlFlow::Break(End::Close(close::KEY, "the key is no longer good")),
         Err(error) => {
             tracing::warn!(%error, "a key was not rechecked, will be repeated");
-            false
+            ControlFlow::Continue(())
         }
     }
 }

@@ -11,12 +11,10 @@ use audio::decode::{DecodeLimits, MediaDecoder};
 use audio::encode::{EncodeConfig, EncodeError, Encoded, Encoding, encode};
 use audio::wav::{BitDepth, Tags, WavReader};
 use bytes::Bytes;
-use futures::StreamExt;
 use storage::blobs::{RenderPart, StoredBlob};
 use storage::generations::Generation;
 use storage::renders::Render;
 use storage::{BlobKey, StorageError};
-use tokio::io::AsyncWriteExt;
 
 use crate::Jobs;
 
@@ -153,7 +151,7 @@ impl Jobs {
                 return Err(ConvertError::TooLong { limit_ms: CONVERTED_MS_MAX });
             }
             Err(StorageError::BlobNotFound(_)) => {
-                self.convert_render(key(made), key(wanted), *size_bytes, wanted, tags_of(generation)).await?
+                self.convert_render(key(made), key(wanted), &render.blob, wanted, tags_of(generation)).await?
             }
             Err(error) => return Err(error.into()),
         };
@@ -164,7 +162,7 @@ impl Jobs {
         &self,
         from: BlobKey,
         to: BlobKey,
-        from_bytes: u64,
+        stored: &StoredBlob,
         wanted: AudioFormat,
         tags: Tags,
     ) -> Result<u64, ConvertError> {
@@ -175,13 +173,7 @@ impl Jobs {
         }
         let folder = tempfile::tempdir_in(&self.config.temporary_folder)?;
         let (source, target) = (folder.path().join("source"), folder.path().join("target"));
-        let mut file = tokio::fs::File::create(&source).await?;
-        let mut bytes = self.storage.blobs.stream(from, 0..from_bytes).await?;
-        while let Some(part) = bytes.next().await {
-            file.write_all(&part?).await?;
-        }
-        file.flush().await?;
-        drop(file);
+        self.storage.blobs.get_file(from, stored, &source).await?;
         let written = target.clone();
         let converting = tokio::task::spawn_blocking(move || convert_file(&source, &written, wanted, tags));
         converting.await.map_err(|error| ConvertError::Failed(error.to_string()))??;

@@ -11,7 +11,6 @@ use audio::decode::{DecodeLimits, MediaDecoder};
 use audio::merge::{self, MergeChunk, MergeConfig};
 use audio::mix::Mixer;
 use audio::wav::{BitDepth, WavLayout, WavReader};
-use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use storage::blobs::{MediaPart, RenderPart, StoredBlob};
@@ -20,7 +19,6 @@ use storage::generations::{self, Generation};
 use storage::jobs::NewJob;
 use storage::renders::{Render, RenderKind};
 use storage::{BlobKey, StorageError, renders};
-use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
 
 use crate::format::{AudioFormat, tags_of};
@@ -157,15 +155,10 @@ impl MergeTimeline {
         for source in wanted {
             let SourceId::Media(media_id) = source else { continue };
             let audio = snapshot.media.get(&media_id).and_then(|media| media.audio.as_ref());
-            let (_, size_bytes) = audio.ok_or_else(|| JobError::Discard(format!("medium {media_id} has no sound")))?;
+            let (sha256, size_bytes) = audio.cloned().ok_or_else(|| JobError::Discard(format!("medium {media_id} has no sound")))?;
             let path = folder.path().join(media_id.to_string());
             let key = BlobKey::Media { generation_id: self.generation_id, media_id, part: MediaPart::Audio };
-            let mut file = tokio::fs::File::create(&path).await.map_err(StorageError::from)?;
-            let mut bytes = context.storage.blobs.stream(key, 0..*size_bytes).await?;
-            while let Some(part) = bytes.next().await {
-                file.write_all(&part?).await.map_err(StorageError::from)?;
-            }
-            file.flush().await.map_err(StorageError::from)?;
+            context.storage.blobs.get_file(key, &StoredBlob { sha256, size_bytes }, &path).await?;
             files.insert(media_id, path);
         }
         Ok(files)

@@ -17,7 +17,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -271,12 +271,35 @@ impl Blobs {
         if again == *expected {
             return Ok(second);
         }
-        let told = format!("{key} came with {} bytes where its row says {}", found.size_bytes, expected.size_bytes);
-        if again == found && kept_bytes == found.size_bytes {
-            Err(StorageError::BlobDamaged(told))
-        } else {
-            Err(StorageError::Unreachable(told))
+        Err(differs(key, &found, expected, again == found && kept_bytes == found.size_bytes))
+    }
+
+    /// A blob of any size as a new file, if it is what its row says; see [`Self::get_verified`].
+    pub async fn get_file(&self, key: BlobKey, expected: &StoredBlob, file: &Path) -> Result<(), StorageError> {
+        let found = self.copy_into(key, file).await?;
+        if found == *expected {
+            return Ok(());
         }
+        let kept_bytes = self.size_bytes(key).await?;
+        let again = self.copy_into(key, file).await?;
+        if again == *expected {
+            return Ok(());
+        }
+        Err(differs(key, &found, expected, again == found && kept_bytes == found.size_bytes))
+    }
+
+    async fn copy_into(&self, key: BlobKey, file: &Path) -> Result<StoredBlob, StorageError> {
+        let mut bytes = self.store.get(&path_of(key)?).await?.into_stream();
+        let mut writer = tokio::fs::File::create(file).await?;
+        let mut hash = Sha256::new();
+        let mut size_bytes = 0;
+        while let Some(part) = bytes.try_next().await? {
+            hash.update(&part);
+            size_bytes += part.len() as u64;
+            writer.write_all(&part).await?;
+        }
+        writer.flush().await?;
+        Ok(StoredBlob { sha256: hex::encode(hash.finalize()), size_bytes })
     }
 
     pub async fn size_bytes(&self, key: BlobKey) -> Result<u64, StorageError> {
@@ -351,6 +374,34 @@ fn stored(bytes: &Bytes) -> StoredBlob {
     StoredBlob { sha256: hex::encode(Sha256::digest(bytes)), size_bytes: bytes.len() as u64 }
 }
 
+/// `settled`: it came twice alike, and as large as the store says that it is.
+fn differs(key: BlobKey, found: &StoredBlob, expected: &StoredBlob, settled: bool) -> StorageError {
+    let told = format!("{key} came with {} bytes where its row says {}", found.size_bytes, expected.size_bytes);
+    if settled { StorageError::BlobDamaged(told) } else { StorageError::Unreachable(told) }
+}
+
 fn path_of(key: BlobKey) -> Result<ObjectPath, StorageError> {
     ObjectPath::parse(key.to_string()).map_err(|error| StorageError::Internal(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_what_its_row_says_or_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open_local(folder.path()).unwrap();
+        let key = BlobKey::VoiceSample { voice_id: Uuid::from_u128(1), sample_id: Uuid::from_u128(2) };
+        let (bytes, copy) = (Bytes::from(vec![7; 3 * 1024 * 1024]), folder.path().join("copy"));
+        let stored = blobs.put(key, bytes.clone()).await.unwrap();
+        blobs.get_file(key, &stored, &copy).await.unwrap();
+        assert_eq!(fs::read(&copy).unwrap(), bytes);
+        blobs.put(key, bytes.slice(1..)).await.unwrap();
+        assert!(matches!(blobs.get_file(key, &stored, &copy).await, Err(StorageError::BlobDamaged(_))));
+        blobs.delete(key).await.unwrap();
+        assert!(matches!(blobs.get_file(key, &stored, &copy).await, Err(StorageError::BlobNotFound(_))));
+    }
 }

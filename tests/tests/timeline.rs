@@ -6,7 +6,7 @@ use std::io::Cursor;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{Answer, Client, TestServer, script};
+use tests::{Answer, Client, TestServer, script, wait};
 
 async fn spoken(client: &Client) -> String {
     let chunks = ["The first piece of three.", "And here is the second one.", "The third ends it."].map(|text| json!({"text": text}));
@@ -139,4 +139,22 @@ async fn a_new_take_is_played_and_what_was_asked_for_stays_asked_for() {
     let audio = client.get(job["result"]["audio_url"].as_str().unwrap()).await;
     assert_eq!(audio.expect(200).header("content-type"), Some("audio/flac"));
     assert!(audio.body.starts_with(b"fLaC"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_the_sound_of_a_cancelled_merge_is_told() {
+    let server = TestServer::scripted(script::at_once()).await;
+    let client = server.client();
+    let task = spoken(&client).await;
+    server.run(&["queue", "pause"]).await;
+    let asked = client.request(Method::POST, "/api/generate/merge-timeline").header("accept", "audio/*").json(&json!({"task_id": task}));
+    let asking = tokio::spawn(Answer::to(asked));
+    let job = wait::until("the merge in the queue", async || {
+        let jobs = client.get("/api/jobs").await.expect(200).json();
+        let found = jobs["items"].as_array().unwrap().iter().find(|job| job["type"] == "generate.merge_timeline");
+        found.map(|job| job["job_id"].clone())
+    })
+    .await;
+    client.post("/api/job/cancel", &json!({"job_id": job})).await.expect(200);
+    asking.await.unwrap().problem(409, "conflict");
 }

@@ -18,11 +18,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::websocket::RECHECK_S;
 use crate::app::App;
 use crate::authenticate::Caller;
 use crate::event_feed::SubscribeError;
-use crate::event_line::{self, BATCH_BYTES_MAX, EventLine, Told, ticks};
+use crate::event_line::{self, BATCH_BYTES_MAX, End, EventLine, RECHECK_S, Told, ticks};
 use crate::problem::{Code, Problem};
 use crate::query_string::Query;
 use crate::wire::socket::{Envelope, Wish, close};
@@ -111,12 +110,6 @@ impl Body {
     }
 }
 
-/// Why the stream ends.
-enum End {
-    Gone,
-    Close(u16, &'static str),
-}
-
 struct Writing {
     app: App,
     caller: Caller,
@@ -154,21 +147,13 @@ impl Writing {
                 () = records.closed() => return ControlFlow::Break(End::Gone),
                 told = self.line.next() => self.deliver(told).await?,
                 _ = beat.tick() => {
-                    self.recheck().await?;
+                    event_line::recheck(&app, &self.caller).await?;
                     // A comment: it keeps the line open and finds out whether anybody is there.
                     self.send(Bytes::from_static(b":\n\n")).await?;
                 }
-                Ok(()) = keys.changed() => self.recheck().await?,
+                Ok(()) = keys.changed() => event_line::recheck(&app, &self.caller).await?,
             }
         }
-    }
-
-    /// Is the key still good: asked now and then, and at once when one was ended here.
-    async fn recheck(&mut self) -> ControlFlow<End> {
-        if event_line::key_has_ended(&self.app, &self.caller).await {
-            return ControlFlow::Break(End::Close(close::KEY, "the key is no longer good"));
-        }
-        ControlFlow::Continue(())
     }
 
     async fn deliver(&mut self, told: Result<Told, StorageError>) -> ControlFlow<End> {

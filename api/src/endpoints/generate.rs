@@ -7,6 +7,7 @@ use salvo::oapi::{self, Components, EndpointOutRegister, Operation, ToSchema, en
 use salvo::{Depot, Request, Response, Writer, async_trait};
 use serde::Serialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::generations::audio_of;
 use super::{not_found, parse_id};
@@ -142,7 +143,8 @@ async fn speak(
     request: impl IntoSubmission,
 ) -> Result<SpeechAnswer<Job>, Problem> {
     let view = submit_and_wait(app, caller, waiting, asking, request).await?;
-    finish(app, caller, waiting, view, Ok).await
+    let audio = merged_audio(app, caller, view.generation_id.unwrap_or(view.id));
+    finish(waiting, view, audio, |job| job).await
 }
 
 async fn speak_chunked(
@@ -155,7 +157,8 @@ async fn speak_chunked(
     let view = submit_and_wait(app, caller, waiting, asking, request).await?;
     let rows = app.jobs.all_chunks(&caller.owner_id, view.id).await?.unwrap_or_default();
     let chunks: Vec<PlannedChunk> = rows.into_iter().map(PlannedChunk::of).collect();
-    finish(app, caller, waiting, view, |job| Ok(ChunkedJob { job, chunks })).await
+    let audio = merged_audio(app, caller, view.generation_id.unwrap_or(view.id));
+    finish(waiting, view, audio, |job| ChunkedJob { job, chunks }).await
 }
 
 async fn submit_and_wait(
@@ -196,32 +199,30 @@ pub(super) async fn wait_for(app: &App, caller: &Caller, waiting: Waiting, view:
     }
 }
 
-/// 200 when it is done, the bytes when they were asked for, else 202.
-async fn finish<T>(
-    app: &App,
-    caller: &Caller,
+/// 200 when it is done, the bytes when they were asked for, else 202. `audio` is looked for only where it is wanted and the job has made it.
+pub(super) async fn finish<T>(
     waiting: Waiting,
     view: JobView,
-    body: impl FnOnce(Job) -> Result<T, Problem>,
+    audio: impl Future<Output = Result<FileAnswer, Problem>>,
+    body: impl FnOnce(Job) -> T,
 ) -> Result<SpeechAnswer<T>, Problem> {
     if waiting.wait_s.is_none() || !view.is_final() {
         let location = format!("/api/jobs/{}", view.id);
-        return Ok(SpeechAnswer::Accepted(Accepted { body: body(Job::of(view))?, location, retry_after_s: None }));
+        return Ok(SpeechAnswer::Accepted(Accepted { body: body(Job::of(view)), location, retry_after_s: None }));
     }
-    if waiting.audio {
-        return audio_answer(app, caller, view).await.map(SpeechAnswer::Audio);
+    if !waiting.audio {
+        return Ok(SpeechAnswer::Done(body(Job::of(view))));
     }
-    Ok(SpeechAnswer::Done(body(Job::of(view))?))
-}
-
-async fn audio_answer(app: &App, caller: &Caller, view: JobView) -> Result<FileAnswer, Problem> {
-    let generation_id = view.generation_id.unwrap_or(view.id);
     if let Some(error) = view.error {
         return Err(Problem::new(Code::GenerationFailed, format!("job {}: {}", view.id, error.detail)));
     }
     if view.status == "cancelled" {
         return Err(Problem::new(Code::Conflict, format!("job {} was cancelled", view.id)));
     }
+    audio.await.map(SpeechAnswer::Audio)
+}
+
+async fn merged_audio(app: &App, caller: &Caller, generation_id: Uuid) -> Result<FileAnswer, Problem> {
     let generation = app.jobs.generation(&caller.owner_id, generation_id).await?;
     let generation = generation.ok_or_else(|| not_found(Code::GenerationNotFound, "generation"))?;
     audio_of(app, &generation, None).await?.ok_or_else(|| Problem::new(Code::AudioNotFound, "the generation was not to be merged"))
@@ -259,5 +260,6 @@ pub async fn merge_chunks(
         }
     };
     let view = wait_for(&app, &caller, waiting, view).await?;
-    finish(&app, &caller, waiting, view, |job| Ok(MergeJob { merged: job.result.clone().filter(Value::is_object), job })).await
+    let audio = merged_audio(&app, &caller, task_id);
+    finish(waiting, view, audio, |job| MergeJob { merged: job.result.clone().filter(Value::is_object), job }).await
 }

@@ -5,8 +5,7 @@ use salvo::oapi::endpoint;
 use storage::chunks::ChunkId;
 
 use super::chunk_audio;
-use super::generate::{SpeechAnswer, job_of_before, wait_for};
-use crate::answer::Accepted;
+use super::generate::{SpeechAnswer, finish, job_of_before, wait_for};
 use crate::app::App;
 use crate::authenticate::Caller;
 use crate::body::JsonRequest;
@@ -35,17 +34,10 @@ pub async fn regenerate_chunk(
         None => app.jobs.regenerate_chunk(&caller.owner_id, order).await?,
     };
     let view = wait_for(&app, &caller, waiting, view).await?;
-    if waiting.wait_s.is_none() || !view.is_final() {
-        let location = format!("/api/jobs/{}", view.id);
-        return Ok(SpeechAnswer::Accepted(Accepted { body: Job::of(view), location, retry_after_s: None }));
-    }
-    if !waiting.audio {
-        return Ok(SpeechAnswer::Done(Job::of(view)));
-    }
-    if let Some(error) = view.error {
-        return Err(Problem::new(Code::GenerationFailed, format!("job {}: {}", view.id, error.detail)));
-    }
     let take = view.result.as_ref().and_then(|result| result["take"].as_u64()).and_then(|take| u32::try_from(take).ok());
-    let take = take.ok_or_else(|| Problem::new(Code::Conflict, format!("job {} was cancelled", view.id)))?;
-    chunk_audio::finished(&app, &caller, ChunkId { generation_id, index, take }).await.map(SpeechAnswer::Audio)
+    let audio = async {
+        let take = take.ok_or_else(|| Problem::new(Code::AudioNotFound, "the job has made no take"))?;
+        chunk_audio::finished(&app, &caller, ChunkId { generation_id, index, take }).await
+    };
+    finish(waiting, view, audio, |job| job).await
 }

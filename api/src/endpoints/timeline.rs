@@ -7,9 +7,9 @@ use salvo::oapi::extract::PathParam;
 use storage::renders::{self, RenderKind};
 use uuid::Uuid;
 
-use super::generate::{SpeechAnswer, job_of_before, wait_for};
+use super::generate::{SpeechAnswer, finish, job_of_before, wait_for};
 use super::{not_found, parse_id};
-use crate::answer::{Accepted, Reply};
+use crate::answer::Reply;
 use crate::app::App;
 use crate::authenticate::Caller;
 use crate::body::JsonRequest;
@@ -89,17 +89,8 @@ pub async fn merge_timeline(
         }
     };
     let view = wait_for(&app, &caller, waiting, view).await?;
-    if waiting.wait_s.is_none() || !view.is_final() {
-        let location = format!("/api/jobs/{}", view.id);
-        return Ok(SpeechAnswer::Accepted(Accepted { body: Job::of(view), location, retry_after_s: None }));
-    }
-    if !waiting.audio {
-        return Ok(SpeechAnswer::Done(Job::of(view)));
-    }
-    if let Some(error) = view.error {
-        return Err(Problem::new(Code::GenerationFailed, format!("job {}: {}", view.id, error.detail)));
-    }
-    render_of(&app, &caller, task_id, view.id, None).await.map(SpeechAnswer::Audio)
+    let audio = render_of(&app, &caller, task_id, view.id, None);
+    finish(waiting, view, audio, |job| job).await
 }
 
 /// A merged timeline

@@ -19,15 +19,13 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::authenticate::Caller;
 use crate::event_feed::SubscribeError;
-use crate::event_line::{self, BATCH_BYTES_MAX, EventLine, Told, ticks};
+use crate::event_line::{self, BATCH_BYTES_MAX, End, EventLine, RECHECK_S, Told, ticks};
 use crate::problem::{Code, Problem};
 use crate::scopes::Scope;
 use crate::wire::socket::{self, Envelope, Request as ClientRequest, close};
 
 /// A client that says nothing at all, not even to a ping, is gone.
 const SILENT_HEARTBEATS_MAX: u32 = 3;
-/// How often the key is looked at again.
-pub const RECHECK_S: u64 = 5;
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// A connection that reads nothing costs a few KiB.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
@@ -61,14 +59,6 @@ pub async fn upgrade(app: App, caller: Caller, req: &mut Request, res: &mut Resp
         })
     });
     upgraded.await.map_err(|error| Problem::new(Code::InvalidRequest, error.brief))
-}
-
-/// Why a connection ends.
-#[derive(Debug)]
-enum End {
-    /// The client is gone.
-    Gone,
-    Close(u16, &'static str),
 }
 
 struct Connection {
@@ -126,19 +116,11 @@ impl Connection {
                 told = self.line.next() => self.deliver(told).await?,
                 _ = beat.tick() => {
                     self.messages = 0;
-                    self.recheck().await?;
+                    event_line::recheck(&app, &self.caller).await?;
                 }
-                Ok(()) = keys.changed() => self.recheck().await?,
+                Ok(()) = keys.changed() => event_line::recheck(&app, &self.caller).await?,
             }
         }
-    }
-
-    /// Is the key still good: asked now and then, and at once when one was ended here.
-    async fn recheck(&mut self) -> ControlFlow<End> {
-        if event_line::key_has_ended(&self.app, &self.caller).await {
-            return ControlFlow::Break(End::Close(close::KEY, "the key is no longer good"));
-        }
-        ControlFlow::Continue(())
     }
 
     async fn deliver(&mut self, told: Result<Told, StorageError>) -> ControlFlow<End> {
