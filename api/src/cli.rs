@@ -57,6 +57,13 @@ pub enum Command {
     /// Reads one uploaded file; see `api::decode_host`
     #[command(hide = true)]
     DecodeHost { request: String },
+    /// Becomes another program, with limits; see `jobs::tool`
+    #[command(hide = true)]
+    Limited {
+        limits: String,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, num_args = 1..)]
+        command: Vec<std::ffi::OsString>,
+    },
     /// Make, list and revoke API keys; works while the server runs
     #[command(subcommand)]
     Keys(Keys),

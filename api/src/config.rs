@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use figment::providers::{Env, Format, Serialized, Toml};
 use figment::{Figment, Source};
+use jobs::tool::{ProcessLimits, ToolsConfig};
 use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::decode_hosts;
 
 pub const ENV_PREFIX: &str = "CLONYVOICE_";
 const FILE_NAME: &str = "clonyvoice.toml";
@@ -93,6 +96,9 @@ pub struct Config {
     pub decode_cpu_s_max: u64,
     pub decode_wall_ms_max: u64,
     pub decode_file_bytes_max: u64,
+    /// Folders where ffmpeg and yt-dlp are looked for, in order; those of `PATH` when not given.
+    #[serde(deserialize_with = "list")]
+    pub tool_folders: Vec<String>,
     /// Uploads read at the same time.
     pub decode_hosts_max: u32,
     /// Longer recordings are refused.
@@ -126,6 +132,19 @@ pub enum EngineChoice {
 }
 
 impl Config {
+    /// How programs of others are found and run.
+    pub fn tools(&self) -> ToolsConfig {
+        ToolsConfig {
+            runner: decode_hosts::find_program(self.decode_host.as_deref()),
+            folders: self.tool_folders.iter().map(PathBuf::from).collect(),
+            limits: ProcessLimits {
+                memory_bytes_max: self.decode_memory_bytes_max,
+                cpu_s_max: self.decode_cpu_s_max,
+                file_bytes_max: self.decode_file_bytes_max,
+            },
+        }
+    }
+
     /// The configured database, or the file in the data folder.
     pub fn database_url(&self, folder: &storage::data_folder::DataFolder) -> String {
         self.database_url.clone().unwrap_or_else(|| folder.database_url())
@@ -175,6 +194,7 @@ impl Config {
             decode_cpu_s_max: 120,
             decode_wall_ms_max: 180_000,
             decode_file_bytes_max: 2 * 1024 * 1024 * 1024,
+            tool_folders: search_path(),
             decode_hosts_max: 2,
             audio_ms_max: 4 * 3_600_000,
             archive_bytes_max: 512 * 1024 * 1024,
@@ -247,6 +267,11 @@ pub fn unknown_variables() -> Vec<String> {
 fn known_keys() -> Vec<String> {
     let defaults = serde_json::to_value(Config::defaults(PathBuf::new())).unwrap_or_default();
     defaults.as_object().map(|object| object.keys().cloned().collect()).unwrap_or_default()
+}
+
+fn search_path() -> Vec<String> {
+    let path = Env::var("PATH").unwrap_or_default();
+    std::env::split_paths(&path).filter(|folder| folder.is_absolute()).map(|folder| folder.display().to_string()).collect()
 }
 
 fn default_data_dir() -> Option<PathBuf> {

@@ -4,33 +4,26 @@
 //! The file is the standard input, opened by the parent; the task is the only argument, the answer one line of JSON on the standard output.
 //! This file may not know HTTP, storage or configuration.
 
-mod limits;
+pub(crate) mod limits;
 mod media;
 #[cfg(debug_assertions)]
 pub mod misbehave;
+mod sniff;
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use audio::decode::DecodeError;
+use jobs::tool::ProcessLimits;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{ArchiveContents, ArchiveFault, ArchiveLimits, read};
 
-/// What the process may use of the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostLimits {
-    pub memory_bytes_max: u64,
-    pub cpu_s_max: u64,
-    /// Of each file that it writes.
-    pub file_bytes_max: u64,
-}
-
 /// The argument.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostRequest {
-    pub limits: HostLimits,
+    pub limits: ProcessLimits,
     pub task: HostTask,
 }
 
@@ -41,6 +34,10 @@ pub enum HostTask {
     Probe { audio_ms_max: u64 },
     /// As 16-bit WAV into `output`, a new file.
     Decode(DecodeTask),
+    /// As 16-bit FLAC into `output`, a new file, at its own rate, in one channel or two.
+    Flac { output: PathBuf, audio_ms_max: u64 },
+    /// What a file looks like, by its first bytes.
+    Sniff,
     /// Checks all of a `.clonyvoice` archive.
     ReadArchive { limits: ArchiveLimits },
     /// Writes the files of these voices into `folder`, by the names that [`ArchiveContents`] gives them.
@@ -76,12 +73,30 @@ pub struct MediaFacts {
     pub container: String,
 }
 
+/// What a file looks like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "looks_like", rename_all = "snake_case")]
+pub enum Sniffed {
+    /// PNG, JPEG, GIF or WebP.
+    Picture {
+        content_type: String,
+        width: u32,
+        height: u32,
+    },
+    /// A container that may hold pictures and sound.
+    Film {
+        content_type: String,
+    },
+    Other,
+}
+
 /// One line on the standard output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum HostAnswer {
     Media(MediaFacts),
     Archive(Box<ArchiveContents>),
+    Sniffed(Sniffed),
     /// Nothing that can be read here.
     Unsupported {
         detail: String,
@@ -139,6 +154,10 @@ fn perform(task: HostTask) -> io::Result<HostAnswer> {
     Ok(match task {
         HostTask::Probe { audio_ms_max } => media::probe(input, audio_ms_max).map_or_else(HostAnswer::from, HostAnswer::Media),
         HostTask::Decode(task) => media::decode(input, &task).map_or_else(HostAnswer::from, HostAnswer::Media),
+        HostTask::Flac { output, audio_ms_max } => {
+            media::flac(input, &output, audio_ms_max).map_or_else(HostAnswer::from, HostAnswer::Media)
+        }
+        HostTask::Sniff => sniff::sniff(input).map_or_else(HostAnswer::from, HostAnswer::Sniffed),
         HostTask::ReadArchive { limits } => archive(read::read(input, &limits, None)),
         HostTask::ExtractArchive { limits, folder, voices } => {
             archive(read::read(input, &limits, Some(&read::Extraction { folder, voices })))

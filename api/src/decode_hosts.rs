@@ -7,13 +7,14 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jobs::tool::ProcessLimits;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::decode_host::{HostAnswer, HostLimits, HostRequest, HostTask};
+use crate::decode_host::{HostAnswer, HostRequest, HostTask};
 use crate::problem::{Code, Problem};
 
 /// The longest answer that is read: the contents of an archive.
@@ -25,7 +26,7 @@ const RETRY_AFTER_S: u64 = 5;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodeHostsConfig {
     pub program: PathBuf,
-    pub limits: HostLimits,
+    pub limits: ProcessLimits,
     pub wall_ms_max: u64,
     /// At the same time.
     pub processes_max: usize,
@@ -35,11 +36,7 @@ impl DecodeHostsConfig {
     pub fn of(config: &Config) -> Self {
         Self {
             program: find_program(config.decode_host.as_deref()),
-            limits: HostLimits {
-                memory_bytes_max: config.decode_memory_bytes_max,
-                cpu_s_max: config.decode_cpu_s_max,
-                file_bytes_max: config.decode_file_bytes_max,
-            },
+            limits: config.tools().limits,
             wall_ms_max: config.decode_wall_ms_max,
             processes_max: config.decode_hosts_max as usize,
         }
@@ -47,7 +44,7 @@ impl DecodeHostsConfig {
 }
 
 /// This program itself; where we are not it but a test, the one beside us or one folder up.
-fn find_program(named: Option<&Path>) -> PathBuf {
+pub(crate) fn find_program(named: Option<&Path>) -> PathBuf {
     if let Some(named) = named {
         return named.to_owned();
     }

@@ -2,10 +2,11 @@
 //! mends it. Changes nothing but what it makes to see whether it can be made.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use engine::builtin::Installation;
 use engine::speech::Availability;
+use jobs::tool::Tools;
 use storage::data_folder::DataFolder;
 use storage::rows::RowsConfig;
 use storage::{Rows, filesystem};
@@ -57,7 +58,7 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
         findings.push(database(&config.data_dir).await);
     }
     findings.extend(speech_parts(config));
-    findings.push(tool("ffmpeg", "ffmpeg", "video tracks of the timeline"));
+    findings.push(tool(config, "ffmpeg", "ffmpeg", "video tracks of the timeline"));
     findings
 }
 
@@ -118,22 +119,16 @@ fn speech_parts(config: &Config) -> Vec<Finding> {
             Finding { name: "espeak-ng", state: State::Broken, detail: format!("{what} is not installed"), command: Some(command) }
         }
     };
-    vec![speech, tool("mecab", "mecab mecab-ipadic-utf8", "Japanese with kanji")]
+    vec![speech, tool(config, "mecab", "mecab mecab-ipadic-utf8", "Japanese with kanji")]
 }
 
 /// A program that some things need; `package` is its name in Debian.
-fn tool(name: &'static str, package: &str, needed_for: &str) -> Finding {
-    match on_search_path(name) {
+fn tool(config: &Config, name: &'static str, package: &str, needed_for: &str) -> Finding {
+    match Tools::new(config.tools()).find(name) {
         Some(path) => Finding { name, state: State::Good, detail: path.display().to_string(), command: None },
         None => {
             let detail = format!("needed for {needed_for} only");
             Finding { name, state: State::Lacking, detail, command: Some(format!("apt-get install {package}")) }
         }
     }
-}
-
-#[allow(clippy::disallowed_methods, reason = "the search path is the machine's, not a setting of ours")]
-fn on_search_path(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
 }

@@ -1,6 +1,7 @@
 //! `clonyvoice`: reads the command line and the configuration, then does what was asked for. What a command answers goes to stdout,
 //! everything else to stderr.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -8,7 +9,7 @@ use api::cli::{Cli, Command, Keys};
 use api::config::{self, Config};
 use api::create_key::{self, NewKey};
 use api::doctor::{self, State};
-use api::{backup, decode_host, hold_queue, isolated_job, key_audit, logging, say, serve};
+use api::{backup, decode_host, hold_queue, isolated_job, key_audit, limited, logging, say, serve};
 use clap::Parser;
 use jobs::clock::SystemClock;
 
@@ -22,6 +23,9 @@ fn main() -> ExitCode {
     // Before anything else: it has no settings, no log and one thread.
     if let Command::DecodeHost { request } = &cli.command {
         return decode(request);
+    }
+    if let Command::Limited { limits, command } = &cli.command {
+        return become_limited(limits, command);
     }
     let config = match config::load(&cli.flags(), cli.places.config.as_deref()) {
         Ok(config) => config,
@@ -71,6 +75,7 @@ async fn run(command: Command, config: Config) -> ExitCode {
             Err(error) => fail(FAILED, &error),
         },
         Command::DecodeHost { request } => decode(&request),
+        Command::Limited { limits, command } => become_limited(&limits, &command),
         Command::Keys(command) => keys(command, &config).await,
         Command::Say(wish) => match say::say(&config, &wish).await {
             Ok(said) => {
@@ -119,6 +124,13 @@ async fn keys(command: Keys, config: &Config) -> ExitCode {
 
 fn decode(request: &str) -> ExitCode {
     match decode_host::run(request) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILED, &error),
+    }
+}
+
+fn become_limited(limits: &str, command: &[OsString]) -> ExitCode {
+    match limited::run(limits, command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(FAILED, &error),
     }

@@ -212,7 +212,8 @@ fn own_problems(method: &Method, path: &str) -> Vec<Code> {
             [&[Code::TaskNotFound, Code::ChunksIncomplete, Code::Gone, Code::InsufficientStorage], &wanted_audio[..]].concat()
         }
         "/api/generate/merge-timeline" => {
-            [&[Code::TaskNotFound, Code::ChunksIncomplete, Code::Gone, Code::InsufficientStorage], &wanted_audio[..]].concat()
+            let film = Code::ToolNotInstalled;
+            [&[Code::TaskNotFound, Code::ChunksIncomplete, Code::Gone, Code::InsufficientStorage, film], &wanted_audio[..]].concat()
         }
         "/api/generate/regenerate-chunk" => {
             [&[Code::TaskNotFound, Code::ChunkNotFound, Code::AudioNotFound, Code::Gone], &speak[..], &wanted_audio[..]].concat()
@@ -231,6 +232,10 @@ fn own_problems(method: &Method, path: &str) -> Vec<Code> {
         "/api/montages/{id}" => vec![Code::MontageNotFound],
         "/api/timeline/{task_id}" => vec![Code::TaskNotFound],
         "/api/timeline/{task_id}/layout" => vec![Code::TaskNotFound, Code::StaleRevision],
+        "/api/timeline/{task_id}/import-track" | "/api/timeline/{task_id}/import-video" => vec![Code::TaskNotFound, Code::ToolNotInstalled],
+        path if path.starts_with("/api/timeline/{task_id}/media/") => {
+            vec![Code::TaskNotFound, Code::MediaNotFound, Code::Gone, Code::RangeNotSatisfiable]
+        }
         "/api/timeline/{task_id}/audio/{render_id}" => {
             vec![Code::TaskNotFound, Code::AudioNotFound, Code::Gone, Code::RangeNotSatisfiable]
         }

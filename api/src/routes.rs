@@ -13,7 +13,7 @@ use crate::body::DrainBody;
 use crate::cors::Cors;
 use crate::endpoints::{
     api_keys, audio, categories, chunk_audio, clone, docs, events, favorites, generate, generations, health, jobs, montages, queue,
-    regenerate, system, text, timeline, voice_archives, voices, websocket, ws_ticket,
+    regenerate, system, text, timeline, timeline_media, voice_archives, voices, websocket, ws_ticket,
 };
 use crate::gate::{Access, BodyKind, Gate};
 use crate::host_check::HostPolicy;
@@ -168,6 +168,10 @@ pub fn table() -> Vec<Route> {
         "Timeline" {
             get("/api/timeline/{task_id}", scope(Scope::TtsTimeline)) => timeline::get_timeline;
             post("/api/timeline/{task_id}/layout", scope(Scope::TtsTimeline)) => timeline::save_layout;
+            post("/api/timeline/{task_id}/import-track", scope(Scope::TtsTimeline)) => timeline_media::import_track, multipart;
+            post("/api/timeline/{task_id}/import-video", scope(Scope::TtsTimeline)) => timeline_media::import_video, multipart;
+            get("/api/timeline/{task_id}/media/{media_id}/audio", scope(Scope::TtsTimeline)) => timeline_media::get_audio, light, ours;
+            get("/api/timeline/{task_id}/media/{media_id}/poster", scope(Scope::TtsTimeline)) => timeline_media::get_poster, light, ours;
             post("/api/generate/merge-timeline", scope(Scope::TtsTimeline)) => timeline::merge_timeline, adds_work;
             get("/api/timeline/{task_id}/audio/{render_id}", scope(Scope::TtsTimeline)) => timeline::get_audio, light, ours;
         }

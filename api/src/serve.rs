@@ -207,7 +207,7 @@ fn jobs_config(config: &Config, instance: &Instance) -> JobsConfig {
         wait_max_s: i64::from(config.queue_wait_max_s),
         ..defaults.room
     };
-    JobsConfig { limits, room, slots, temporary_folder: instance.temporary.clone() }
+    JobsConfig { limits, room, slots, temporary_folder: instance.temporary.clone(), tools: config.tools() }
 }
 
 fn worker_config(config: &Config, instance: &Instance) -> Result<WorkerConfig, ServeError> {
@@ -216,6 +216,7 @@ fn worker_config(config: &Config, instance: &Instance) -> Result<WorkerConfig, S
         io_slots: MERGE_SLOTS,
         lease: LeaseConfig { lease_ms: config.lease_ms.cast_signed(), beat_ms: config.heartbeat_ms },
         isolation: Some(isolated_job::isolation(config)?),
+        tools: config.tools(),
         ..WorkerConfig::new(instance.temporary.clone())
     })
 }

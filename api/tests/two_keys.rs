@@ -139,7 +139,10 @@ async fn lone_job(bed: &Bed, owner: &str, kind: &str) -> String {
 
 fn with_id(route: &Route, id: &str) -> String {
     let (before, rest) = route.path.split_once('{').unwrap();
-    format!("{before}{id}{}", rest.split_once('}').unwrap().1).replace("{index}", "0").replace("{render_id}", NOBODY)
+    format!("{before}{id}{}", rest.split_once('}').unwrap().1)
+        .replace("{index}", "0")
+        .replace("{render_id}", NOBODY)
+        .replace("{media_id}", NOBODY)
 }
 
 fn with_key(method: &Method, path: &str, key: &str) -> RequestBuilder {
@@ -150,7 +153,11 @@ fn with_key(method: &Method, path: &str, key: &str) -> RequestBuilder {
 fn variants(route: &Route, path: &str, key: &str) -> Vec<RequestBuilder> {
     let plain = || {
         let asked = with_key(&route.method, path, key);
-        if route.gate.body == BodyKind::Json { asked.json(&example_of(route).unwrap_or_else(|| json!({}))) } else { asked }
+        match route.gate.body {
+            BodyKind::Json => asked.json(&example_of(route).unwrap_or_else(|| json!({}))),
+            BodyKind::Multipart => asked.add_header("content-type", "multipart/form-data; boundary=b", true).body(file_for(path)),
+            BodyKind::None => asked,
+        }
     };
     let mut all = vec![plain(), plain().add_header("range", "bytes=0-1", true), plain().add_header("if-match", "*", true)];
     all.push(plain().add_header("if-none-match", "*", true));
@@ -165,6 +172,16 @@ fn variants(route: &Route, path: &str, key: &str) -> Vec<RequestBuilder> {
         all.push(plain().add_header("idempotency-key", "first", true));
     }
     all
+}
+
+/// A form with a file that the route can read: a picture, or silence.
+fn file_for(path: &str) -> Vec<u8> {
+    let picture = [&b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"[..], &8u32.to_be_bytes(), &8u32.to_be_bytes()].concat();
+    let header = b"RIFF\x64\x03\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data\x40\x03\0\0";
+    let silence = [&header[..], &[0; 0x340]].concat();
+    let file = if path.ends_with("import-video") { picture } else { silence };
+    let head = &b"--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\n"[..];
+    [head, &file, b"\r\n--b--\r\n"].concat()
 }
 
 async fn text_of(response: &mut Response) -> String {
@@ -207,8 +224,9 @@ async fn every_path_with_an_id() {
             let text = text_of(&mut answer).await;
             assert!(!text.contains(&format!("no {}", "generation with this id")) && status(&answer) != 405, "{path}: {text}");
             // A second id names nothing here; the first is known all the same.
-            let second = route.path.contains("{render_id}") && text.contains("audio_not_found");
-            assert!(second || [200, 202, 204, 409].contains(&status(&answer)), "{} {path}: {} {text}", route.method, status(&answer));
+            let second = route.path.contains("{render_id}") && text.contains("audio_not_found")
+                || route.path.contains("{media_id}") && text.contains("media_not_found");
+            assert!(second || [200, 201, 202, 204, 409].contains(&status(&answer)), "{} {path}: {} {text}", route.method, status(&answer));
         }
     }
 }

@@ -14,9 +14,11 @@ use storage::{BlobKey, StorageError, Tx, events};
 use uuid::Uuid;
 
 use crate::Jobs;
+use crate::ffmpeg::Ffmpeg;
+use crate::film::{self, Footage};
 use crate::format::AudioFormat;
 use crate::look_up::all_chunks;
-use crate::merge_timeline::{MergeTimeline, Snapshot, SnapshotChunk, SnapshotMedia, TimelineOptions};
+use crate::merge_timeline::{FILM_FORMAT, MergeTimeline, Snapshot, SnapshotChunk, SnapshotFootage, SnapshotMedia, TimelineOptions};
 use crate::plan::ChunkSpec;
 use crate::submission::{FieldError, SubmitError, TraceContext};
 use crate::timeline::{self, Block, BlockKind, LENGTH_MS_MAX, Layout, MediaSource, Sources, SpokenChunk, Track, TrackKind};
@@ -66,7 +68,7 @@ pub struct NewMedia {
     pub media: Media,
     pub track_kind: TrackKind,
     pub start_ms: i64,
-    /// Of an image, or of a loop; otherwise as long as it is.
+    /// When not given: as long as it is; a loop goes on to the end of what is there.
     pub duration_ms: Option<i64>,
     pub gain_db: f32,
     pub looped: bool,
@@ -122,7 +124,7 @@ impl Material {
         };
         let media = |media: &Media| {
             let audio = media.audio.as_ref().map(|audio| (audio.sha256.clone(), audio.size_bytes));
-            (media.id, SnapshotMedia { source: source_of(media), audio })
+            (media.id, SnapshotMedia { source: source_of(media), audio, footage: footage_of(media) })
         };
         let media: HashMap<_, _> = self.media.iter().map(media).collect();
         Snapshot { revision, layout, chunks: self.chunks.iter().filter_map(chunk).collect(), media }
@@ -136,6 +138,13 @@ fn source_of(media: &Media) -> MediaSource {
         MediaKind::Image => BlockKind::Image,
     };
     MediaSource { kind, duration_ms: media.duration_ms, has_audio: media.audio.is_some() }
+}
+
+/// What can be shown of a medium; nothing of a film whose pictures nobody could read.
+fn footage_of(media: &Media) -> Option<SnapshotFootage> {
+    let side = |side: Option<i64>| side.and_then(|side| u32::try_from(side).ok());
+    let footage = Footage { width: side(media.width)?, height: side(media.height)?, fps: media.fps };
+    Some(SnapshotFootage { footage, sha256: media.source.sha256.clone(), size_bytes: media.source.size_bytes })
 }
 
 impl Jobs {
@@ -175,7 +184,9 @@ impl Jobs {
                 duck_db: new.duck_db,
                 ..timeline::track_of(&format!("track-{short}"), new.track_kind, &new.media.name)
             };
-            let duration_ms = new.duration_ms.unwrap_or(new.media.duration_ms);
+            let whole_ms = new.media.duration_ms;
+            let rest_ms = layout.duration_ms().saturating_sub(new.start_ms);
+            let duration_ms = new.duration_ms.unwrap_or(if new.looped { whole_ms.max(rest_ms) } else { whole_ms });
             layout.blocks.push(Block {
                 id: format!("block-{short}"),
                 track_id: track.id.clone(),
@@ -256,6 +267,9 @@ impl Jobs {
             return Err(SubmitError::Invalid(errors));
         }
         let missing = self.unfinished(task_id, &material).await?;
+        if options.is_film() {
+            Ffmpeg::find(&self.tools)?;
+        }
         if saved.is_none() && !missing.is_empty() {
             return Err(SubmitError::ChunksIncomplete(missing));
         }
@@ -326,7 +340,8 @@ fn check_options(options: &TimelineOptions, layout: &Layout) -> Vec<FieldError> 
             errors.push(FieldError { field: field.into(), message });
         }
     };
-    check(AudioFormat::parse(&options.format).is_some(), "format", format!("must be one of {}", AudioFormat::names()));
+    let known = options.is_film() || AudioFormat::parse(&options.format).is_some();
+    check(known, "format", format!("must be one of {}, {FILM_FORMAT}", AudioFormat::names()));
     check((8_000..=192_000).contains(&options.sample_rate_hz), "sample_rate", "must be between 8000 and 192000".into());
     check(matches!(options.channels, 1 | 2), "channels", "must be 1 or 2".into());
     check(matches!(options.bit_depth, 16 | 24), "bit_depth", "must be 16 or 24".into());
@@ -335,6 +350,9 @@ fn check_options(options: &TimelineOptions, layout: &Layout) -> Vec<FieldError> 
         check(ok, "range", "must begin at 0 or later and end after that".into());
     }
     check(!layout.blocks.is_empty(), "task_id", "there is nothing on this timeline yet".into());
+    if options.is_film() && options.include_video {
+        errors.extend(film::check(layout));
+    }
     errors
 }
 

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::job::{Committed, JobContext, JobError, JobKind};
+use crate::tool::Tools;
 
 /// How to start the other process: the arguments are followed by the job's id and lease number.
 #[derive(Clone, PartialEq, Eq)]
@@ -97,6 +98,7 @@ pub async fn run_isolated(
     engine: EngineHandle,
     clock: Arc<dyn Clock>,
     temporary_folder: PathBuf,
+    tools: Tools,
     fence: Fence,
     token: CancellationToken,
 ) -> IsolatedEnd {
@@ -104,7 +106,7 @@ pub async fn run_isolated(
         let job = storage::leases::find_leased(storage.rows.read(), fence).await?.ok_or(JobError::Fenced)?;
         let kind = JobKind::parse(&job.kind, &job.payload).map_err(|error| JobError::Discard(format!("payload: {error}")))?;
         let temporary_folder = temporary_folder.as_path().into();
-        let context = JobContext { storage, engine, clock, temporary_folder, in_flight: Arc::default(), job: Arc::new(job), token };
+        let context = JobContext { storage, engine, clock, temporary_folder, tools, in_flight: Arc::default(), job: Arc::new(job), token };
         kind.run(&context).await
     };
     match ended.await {

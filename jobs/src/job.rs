@@ -17,6 +17,7 @@ use crate::lone::LoneKind;
 use crate::merge_chunks::MergeChunks;
 use crate::merge_timeline::MergeTimeline;
 use crate::speak_chunk::SpeakChunk;
+use crate::tool::Tools;
 
 /// Everything that a run may touch.
 #[derive(Debug, Clone)]
@@ -25,6 +26,7 @@ pub(crate) struct JobContext {
     pub engine: EngineHandle,
     pub clock: Arc<dyn Clock>,
     pub temporary_folder: Arc<std::path::Path>,
+    pub tools: Tools,
     pub in_flight: Arc<InFlight>,
     pub job: Arc<ClaimedJob>,
     /// Fires when the run must stop.

@@ -12,6 +12,8 @@ mod clone_voice;
 pub mod delete;
 pub mod download;
 pub mod fail_point;
+pub mod ffmpeg;
+mod film;
 pub mod format;
 mod in_flight;
 pub mod isolate;
@@ -19,6 +21,7 @@ mod job;
 pub mod lease;
 mod lone;
 mod look_up;
+mod make_film;
 mod mend_chunks;
 mod merge_chunks;
 pub mod merge_timeline;
@@ -41,6 +44,7 @@ mod submit;
 mod suspect;
 pub mod sweep;
 pub mod timeline;
+pub mod tool;
 pub mod view;
 pub mod voices;
 pub mod worker;
@@ -58,6 +62,7 @@ use crate::clock::Clock;
 use crate::lease::Leases;
 use crate::plan::PlanLimits;
 use crate::room::{Full, Room, RoomConfig};
+use crate::tool::{Tools, ToolsConfig};
 use crate::worker::Worker;
 
 /// Splitting of text, for the endpoint of that name.
@@ -74,6 +79,8 @@ pub struct JobsConfig {
     pub slots: i64,
     /// Where files are converted; on the same disk as what is kept.
     pub temporary_folder: PathBuf,
+    /// Programs of others that some requests need.
+    pub tools: ToolsConfig,
 }
 
 /// Conversions at a time.
@@ -82,7 +89,7 @@ const CONVERSIONS_MAX: usize = 2;
 impl JobsConfig {
     pub fn new(temporary_folder: PathBuf) -> Self {
         let room = RoomConfig { open_generations_max: 100_000, wait_max_s: 7 * 24 * 60 * 60, retry_after_s: 30 };
-        Self { limits: PlanLimits::default(), room, slots: 4, temporary_folder }
+        Self { limits: PlanLimits::default(), room, slots: 4, temporary_folder, tools: ToolsConfig::none() }
     }
 }
 
@@ -107,6 +114,7 @@ pub struct Jobs {
     /// The leases of this process' workers, once there are any: a cancel reaches them without a detour.
     leases: Arc<OnceLock<Arc<Leases>>>,
     converting: Arc<Semaphore>,
+    tools: Tools,
 }
 
 impl Jobs {
@@ -115,6 +123,7 @@ impl Jobs {
             storage,
             engine,
             clock,
+            tools: Tools::new(config.tools.clone()),
             config: Arc::new(config),
             room: Arc::default(),
             leases: Arc::default(),
@@ -139,6 +148,10 @@ impl Jobs {
             calls: self.engine.calls(),
             busy: self.engine.busy(),
         }
+    }
+
+    pub fn tools(&self) -> &Tools {
+        &self.tools
     }
 
     fn stop_running(&self, job_ids: &[Uuid]) {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use audio::blocks::{SampleBlocks, SampleFormat};
 use audio::decode::{DecodeLimits, MediaDecoder};
-use audio::merge::{self, MergeChunk, MergeConfig};
+use audio::merge::{self, MergeChunk, MergeConfig, MergeReport};
 use audio::mix::Mixer;
 use audio::wav::{BitDepth, WavLayout, WavReader};
 use serde::{Deserialize, Serialize};
@@ -21,8 +21,10 @@ use storage::renders::{Render, RenderKind};
 use storage::{BlobKey, StorageError, renders};
 use uuid::Uuid;
 
+use crate::film::Footage;
 use crate::format::{AudioFormat, tags_of};
 use crate::job::{Committed, JobContext, JobError, QUEUE_IO};
+use crate::make_film::make_film;
 use crate::moves;
 use crate::render::{self, RenderError, Written};
 use crate::submission::Normalize;
@@ -42,6 +44,24 @@ pub struct TimelineOptions {
     pub normalize: Option<Normalize>,
     /// Begin and end; `None` for all.
     pub range_ms: Option<(i64, i64)>,
+    /// Of an mp4: false leaves its pictures out.
+    #[serde(default = "yes")]
+    pub include_video: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Sound and pictures.
+pub const FILM_FORMAT: &str = "mp4";
+pub const FILM_CONTENT_TYPE: &str = "video/mp4";
+
+impl TimelineOptions {
+    /// Made by ffmpeg.
+    pub(crate) fn is_film(&self) -> bool {
+        self.format == FILM_FORMAT
+    }
 }
 
 impl Default for TimelineOptions {
@@ -53,6 +73,7 @@ impl Default for TimelineOptions {
             bit_depth: 16,
             normalize: Some(Normalize::default()),
             range_ms: None,
+            include_video: true,
         }
     }
 }
@@ -78,6 +99,16 @@ pub(crate) struct SnapshotChunk {
 pub(crate) struct SnapshotMedia {
     pub source: MediaSource,
     pub audio: Option<(String, u64)>,
+    #[serde(default)]
+    pub footage: Option<SnapshotFootage>,
+}
+
+/// The file that a film or picture came as.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SnapshotFootage {
+    pub footage: Footage,
+    pub sha256: String,
+    pub size_bytes: u64,
 }
 
 impl Snapshot {
@@ -129,9 +160,15 @@ impl MergeTimeline {
         let mixed = snapshot.clone();
         let written = tokio::task::spawn_blocking(move || order.mix(&blocking, &known, &mixed, &media)).await;
         let written = written.map_err(|error| JobError::Retry(format!("mix: {error}")))??;
+        let made = if self.options.is_film() {
+            let file = make_film(context, self, &generation, &snapshot, written.file.path(), &folder).await?;
+            Made { file, part: RenderPart::Mp4, content_type: FILM_CONTENT_TYPE, peaks: written.peaks, report: written.report }
+        } else {
+            Made::of(written)
+        };
         drop(folder);
-        let blob = self.store(context, &written).await?;
-        self.finish(context, &generation, &snapshot, &written, blob).await
+        let blob = self.store(context, &made).await?;
+        self.finish(context, &generation, &snapshot, &made, blob).await
     }
 
     fn key(&self, context: &JobContext, part: RenderPart) -> BlobKey {
@@ -171,7 +208,18 @@ impl MergeTimeline {
 
     fn format(&self) -> SampleFormat {
         let (format, depth) = self.encoding();
-        SampleFormat { rate_hz: format.encoding(depth).rate_for(self.options.sample_rate_hz), channels: self.options.channels }
+        let rate_hz = match self.options.sample_rate_hz {
+            // Films have one of two rates everywhere.
+            wanted_hz if self.options.is_film() => {
+                if wanted_hz == 44_100 {
+                    44_100
+                } else {
+                    48_000
+                }
+            }
+            wanted_hz => format.encoding(depth).rate_for(wanted_hz),
+        };
+        SampleFormat { rate_hz, channels: self.options.channels }
     }
 
     fn range(&self) -> Option<std::ops::Range<i64>> {
@@ -218,10 +266,10 @@ impl MergeTimeline {
         })
     }
 
-    async fn store(&self, context: &JobContext, written: &Written) -> Result<StoredBlob, JobError> {
+    async fn store(&self, context: &JobContext, made: &Made) -> Result<StoredBlob, JobError> {
         let blobs = &context.storage.blobs;
-        blobs.put(self.key(context, RenderPart::Peaks), written.peaks.clone().into()).await?;
-        Ok(blobs.put_file(self.key(context, written.format.part()), written.file.path()).await?)
+        blobs.put(self.key(context, RenderPart::Peaks), made.peaks.clone().into()).await?;
+        Ok(blobs.put_file(self.key(context, made.part), made.file.path()).await?)
     }
 
     async fn finish(
@@ -229,22 +277,22 @@ impl MergeTimeline {
         context: &JobContext,
         generation: &Generation,
         snapshot: &Snapshot,
-        written: &Written,
+        made: &Made,
         blob: StoredBlob,
     ) -> Result<Committed, JobError> {
         let now_ms = context.now_ms();
         let loudness = json!({
-            "integrated_lufs": written.report.loudness.integrated_lufs, "true_peak_db": written.report.loudness.true_peak_db,
+            "integrated_lufs": made.report.loudness.integrated_lufs, "true_peak_db": made.report.loudness.true_peak_db,
         });
         let render = Render {
             id: context.fence().job_id,
             generation_id: self.generation_id,
             kind: RenderKind::Timeline,
             params: serde_json::to_string(&self.options).map_err(StorageError::from)?,
-            content_type: written.format.content_type().into(),
+            content_type: made.content_type.into(),
             blob,
-            duration_ms: written.report.duration_ms as i64,
-            report: json!({"loudness": loudness, "gain_db": written.report.gain_db}).to_string(),
+            duration_ms: made.report.duration_ms as i64,
+            report: json!({"loudness": loudness, "gain_db": made.report.gain_db}).to_string(),
             created_at_ms: now_ms,
         };
         let result = json!({
@@ -259,6 +307,22 @@ impl MergeTimeline {
         });
         moves::merged(&mut tx, generation, data, now_ms).await?;
         context.commit(tx, "merge.before_commit", "merge.after_commit").await
+    }
+}
+
+/// The file as it is kept, with what was measured on its way.
+struct Made {
+    file: tempfile::NamedTempFile,
+    part: RenderPart,
+    content_type: &'static str,
+    peaks: Vec<u8>,
+    report: MergeReport,
+}
+
+impl Made {
+    fn of(written: Written) -> Self {
+        let Written { file, format, peaks, report } = written;
+        Self { file, part: format.part(), content_type: format.content_type(), peaks, report }
     }
 }
 

@@ -235,6 +235,8 @@ pub enum SubmitError {
     ChunksIncomplete(Vec<u32>),
     #[error("{what} is not installed")]
     EngineUnavailable { what: String, command: String },
+    #[error(transparent)]
+    ToolMissing(#[from] crate::tool::ToolMissing),
     #[error("queue full")]
     QueueFull(crate::room::Full),
     #[error(transparent)]

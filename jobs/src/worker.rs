@@ -24,6 +24,7 @@ use crate::queue::{JobBackend, Leased};
 use crate::recover;
 use crate::settle::{self, Pace, Verdict};
 use crate::sweep::{self, SweepConfig};
+use crate::tool::{Tools, ToolsConfig};
 
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
@@ -45,6 +46,8 @@ pub struct WorkerConfig {
     /// How long a stopped run may take to end before it is abandoned.
     pub abandon_ms: u64,
     pub temporary_folder: PathBuf,
+    /// Programs of others that some jobs need.
+    pub tools: ToolsConfig,
     pub sweep: SweepConfig,
 }
 
@@ -61,6 +64,7 @@ impl WorkerConfig {
             wait_ms: 5_000,
             abandon_ms: 10_000,
             temporary_folder,
+            tools: ToolsConfig::none(),
             sweep: SweepConfig::default(),
         }
     }
@@ -80,6 +84,7 @@ pub(crate) struct RunContext {
     pub engine: EngineHandle,
     pub clock: Arc<dyn Clock>,
     pub temporary_folder: Arc<std::path::Path>,
+    pub tools: Tools,
     pub in_flight: Arc<InFlight>,
 }
 
@@ -139,7 +144,8 @@ impl Worker {
             tracing::info!(jobs.taken_back = taken, "took back the jobs of a former process");
         }
         let temporary_folder = config.temporary_folder.as_path().into();
-        let context = RunContext { storage, engine, clock, temporary_folder, in_flight: Arc::default() };
+        let tools = Tools::new(config.tools.clone());
+        let context = RunContext { storage, engine, clock, temporary_folder, tools, in_flight: Arc::default() };
         let shared = Arc::new(WorkerShared { context, config, leases, closing: CancellationToken::new() });
         let keeper_closing = CancellationToken::new();
         let keeper = start_keeper(shared.clone(), keeper_closing.clone())?;
@@ -290,6 +296,7 @@ async fn run(shared: &Arc<WorkerShared>, leased: &Leased) -> Result<Committed, J
         engine: shared.context.engine.clone(),
         clock: clock.clone(),
         temporary_folder: shared.context.temporary_folder.clone(),
+        tools: shared.context.tools.clone(),
         in_flight: shared.context.in_flight.clone(),
         job: leased.job.clone(),
         token: attempt_token.clone(),

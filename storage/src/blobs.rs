@@ -70,6 +70,8 @@ pub enum RenderPart {
     Flac,
     Opus,
     Mp3,
+    /// A film.
+    Mp4,
     Srt,
     Vtt,
     Peaks,
@@ -84,6 +86,7 @@ impl RenderPart {
             Self::Flac => "flac",
             Self::Opus => "opus",
             Self::Mp3 => "mp3",
+            Self::Mp4 => "mp4",
             Self::Srt => "srt",
             Self::Vtt => "vtt",
             Self::Peaks => "peaks",

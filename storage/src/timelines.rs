@@ -149,6 +149,18 @@ pub async fn list_media(pool: &AnyPool, generation_id: Uuid, limit: u32) -> Resu
     rows.iter().map(media_of_row).collect()
 }
 
+pub async fn find_media(pool: &AnyPool, generation_id: Uuid, id: Uuid) -> Result<Option<Media>, StorageError> {
+    let row = sqlx::query(
+        "SELECT id, generation_id, kind, name, content_type, sha256, size_bytes, audio_sha256, audio_bytes, duration_ms, width, height, \
+         fps, created_at_ms FROM media WHERE generation_id = $1 AND id = $2",
+    )
+    .bind(generation_id.to_string())
+    .bind(id.to_string())
+    .fetch_optional(pool)
+    .await?;
+    row.as_ref().map(media_of_row).transpose()
+}
+
 fn media_of_row(row: &AnyRow) -> Result<Media, StorageError> {
     let id: String = row.try_get("id")?;
     let generation_id: String = row.try_get("generation_id")?;

@@ -10,6 +10,7 @@
 pub mod client;
 pub mod crash_loop;
 pub mod engine_calls;
+pub mod media;
 #[cfg(unix)]
 pub mod postgres;
 #[cfg(target_os = "linux")]

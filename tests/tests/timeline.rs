@@ -149,10 +149,12 @@ async fn who_waits_for_the_sound_of_a_cancelled_merge_is_told() {
     server.run(&["queue", "pause"]).await;
     let asked = client.request(Method::POST, "/api/generate/merge-timeline").header("accept", "audio/*").json(&json!({"task_id": task}));
     let asking = tokio::spawn(Answer::to(asked));
+    // Nobody is told the job's id before the answer; what it is to be made from has its name.
+    let renders = server.data_folder().join("blobs/generations").join(&task).join("renders");
     let job = wait::until("the merge in the queue", async || {
-        let jobs = client.get("/api/jobs").await.expect(200).json();
-        let found = jobs["items"].as_array().unwrap().iter().find(|job| job["type"] == "generate.merge_timeline");
-        found.map(|job| job["job_id"].clone())
+        let names = std::fs::read_dir(&renders).ok()?.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let job = names.filter_map(|name| name.strip_suffix(".layout.json").map(str::to_owned)).next()?;
+        (client.get(&format!("/api/jobs/{job}")).await.status == 200).then_some(job)
     })
     .await;
     client.post("/api/job/cancel", &json!({"job_id": job})).await.expect(200);

@@ -3,12 +3,12 @@
 
 use std::io;
 
-use super::HostLimits;
+use jobs::tool::ProcessLimits;
 
 const OPEN_FILES_MAX: u64 = 64;
 
 #[cfg(target_os = "linux")]
-pub(super) fn apply(limits: &HostLimits) -> io::Result<()> {
+pub(crate) fn apply(limits: &ProcessLimits) -> io::Result<()> {
     use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 
     set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -24,6 +24,6 @@ pub(super) fn apply(limits: &HostLimits) -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn apply(_limits: &HostLimits) -> io::Result<()> {
+pub(crate) fn apply(_limits: &ProcessLimits) -> io::Result<()> {
     Ok(())
 }

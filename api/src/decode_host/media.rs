@@ -2,12 +2,15 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter};
+use std::ops::ControlFlow;
+use std::path::Path;
 
 use audio::blocks::{SampleBlocks, SampleFormat};
 use audio::decode::{DecodeError, DecodeLimits, MediaDecoder};
+use audio::encode::{self, EncodeConfig, EncodeError, Encoding};
 use audio::probe::{self, MediaInfo};
 use audio::resample::ResampledBlocks;
-use audio::wav::{BitDepth, WavLayout, WavSpec, WavWriter};
+use audio::wav::{BitDepth, Tags, WavLayout, WavSpec, WavWriter};
 
 use super::{DecodeTask, MediaFacts};
 
@@ -22,7 +25,24 @@ pub(super) fn probe(input: File, audio_ms_max: u64) -> Result<MediaFacts, Decode
     if info.duration_ms > audio_ms_max {
         return Err(DecodeError::TooLong { limit_ms: audio_ms_max });
     }
+    let format = SampleFormat { rate_hz: info.rate_hz, channels: info.channels };
+    check_whole(info.claimed_frames, info.frames, format, audio_ms_max)?;
     Ok(facts(info))
+}
+
+/// How much earlier than its header says a file may end.
+const MISSING_MS_MAX: u64 = 500;
+
+/// A file that was cut off is refused: what is missing may be what was wanted.
+fn check_whole(claimed: Option<u64>, frames: u64, format: SampleFormat, audio_ms_max: u64) -> Result<(), DecodeError> {
+    let (claimed_ms, ms) = (claimed.map_or(0, |claimed| format.frames_to_ms(claimed)), format.frames_to_ms(frames));
+    if claimed_ms > audio_ms_max {
+        return Err(DecodeError::TooLong { limit_ms: audio_ms_max });
+    }
+    if claimed_ms > ms.saturating_add(MISSING_MS_MAX) {
+        return Err(DecodeError::Malformed(format!("it ends after {ms} ms where its header says {claimed_ms} ms: it was cut off")));
+    }
+    Ok(())
 }
 
 fn facts(info: MediaInfo) -> MediaFacts {
@@ -41,6 +61,8 @@ pub(super) fn decode(input: File, task: &DecodeTask) -> Result<MediaFacts, Decod
     let limits = DecodeLimits { max_channels: task.channels_max.unwrap_or(usual.max_channels), ..usual };
     let decoder = MediaDecoder::open(Box::new(input), limits)?;
     let media = decoder.media().clone();
+    let (claimed, own) = (probe::claimed(&media), decoder.format());
+    check_whole(claimed, u64::MAX, own, task.audio_ms_max)?;
     let source: Box<dyn SampleBlocks> =
         if task.mono && decoder.format().channels > 1 { Box::new(Mono(decoder)) } else { Box::new(decoder) };
     let wanted_hz = task.rate_hz.unwrap_or(source.format().rate_hz);
@@ -68,7 +90,35 @@ pub(super) fn decode(input: File, task: &DecodeTask) -> Result<MediaFacts, Decod
     }
     writer.finish_seek().map_err(written)?;
     let duration_ms = SampleFormat { rate_hz, channels }.frames_to_ms(frames);
+    let heard_frames = own.ms_to_frames(duration_ms);
+    check_whole(claimed, heard_frames, own, task.audio_ms_max)?;
     Ok(MediaFacts { duration_ms, frames, sample_rate_hz: rate_hz, channels, codec: media.codec, container: media.container })
+}
+
+pub(super) fn flac(input: File, output: &Path, audio_ms_max: u64) -> Result<MediaFacts, DecodeError> {
+    let decoder = MediaDecoder::open(Box::new(input), limits(audio_ms_max))?;
+    let (media, SampleFormat { rate_hz, channels }) = (decoder.media().clone(), decoder.format());
+    let claimed = probe::claimed(&media);
+    check_whole(claimed, u64::MAX, decoder.format(), audio_ms_max)?;
+    let target = BufWriter::with_capacity(256 * 1024, File::create_new(output)?);
+    let config = EncodeConfig { encoding: Encoding::Flac(BitDepth::Pcm16), sample_rate_hz: None, tags: Tags::default() };
+    let written = encode::encode(Box::new(decoder), &config, target, &mut |_| ControlFlow::Continue(()));
+    let (target, encoded) = written.map_err(|error| match error {
+        EncodeError::Source(error) => error.downcast::<DecodeError>().unwrap_or_else(DecodeError::Io),
+        EncodeError::Write(error) => DecodeError::Io(error),
+        other => DecodeError::Unsupported(other.to_string()),
+    })?;
+    target.into_inner().map_err(|error| DecodeError::Io(error.into_error()))?;
+    check_whole(claimed, encoded.frames, SampleFormat { rate_hz, channels }, audio_ms_max)?;
+    let duration_ms = SampleFormat { rate_hz, channels }.frames_to_ms(encoded.frames);
+    Ok(MediaFacts {
+        duration_ms,
+        frames: encoded.frames,
+        sample_rate_hz: rate_hz,
+        channels,
+        codec: media.codec,
+        container: media.container,
+    })
 }
 
 /// The mean of two channels.

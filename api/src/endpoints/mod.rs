@@ -19,6 +19,7 @@ pub mod regenerate;
 pub mod system;
 pub mod text;
 pub mod timeline;
+pub mod timeline_media;
 pub mod voice_archives;
 pub mod voices;
 pub mod websocket;
@@ -74,6 +75,7 @@ impl From<SubmitError> for Problem {
                 Self { errors: listed.collect(), ..Self::new(Code::ChunksIncomplete, detail) }
             }
             SubmitError::EngineUnavailable { what, command } => engine_unavailable(&what, &command),
+            SubmitError::ToolMissing(missing) => missing.into(),
             SubmitError::QueueFull(full) => full.into(),
             SubmitError::Storage(error) => error.into(),
         }

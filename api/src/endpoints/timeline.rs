@@ -1,10 +1,15 @@
 //! Timelines: where the pieces of a generation stand, saved over and over, and merged into one file.
 
 use jobs::arrange::{ArrangeError, TimelineView};
+use jobs::format::AudioFormat;
+use jobs::merge_timeline::{FILM_CONTENT_TYPE, FILM_FORMAT};
 use salvo::Writer;
 use salvo::oapi::endpoint;
 use salvo::oapi::extract::PathParam;
-use storage::renders::{self, RenderKind};
+use storage::BlobKey;
+use storage::blobs::RenderPart;
+use storage::generations::Generation;
+use storage::renders::{self, Render, RenderKind};
 use uuid::Uuid;
 
 use super::generate::{SpeechAnswer, finish, job_of_before, wait_for};
@@ -108,17 +113,23 @@ pub async fn get_audio(
     render_of(&app, &caller, task_id, render_id, wanted).await
 }
 
-async fn render_of(
-    app: &App,
-    caller: &Caller,
-    task_id: Uuid,
-    render_id: Uuid,
-    wanted: Option<jobs::format::AudioFormat>,
-) -> Result<FileAnswer, Problem> {
+async fn render_of(app: &App, caller: &Caller, task_id: Uuid, render_id: Uuid, wanted: Option<AudioFormat>) -> Result<FileAnswer, Problem> {
     let generation = app.jobs.generation(&caller.owner_id, task_id).await?.ok_or_else(|| not_found(Code::TaskNotFound, "task"))?;
     let render = renders::find(app.storage.rows.read(), task_id, render_id).await?.filter(|render| render.kind == RenderKind::Timeline);
     let render = render.ok_or_else(|| not_found(Code::AudioNotFound, "merged timeline"))?;
+    if render.content_type == FILM_CONTENT_TYPE {
+        return film_of(&generation, &render, wanted);
+    }
     let file = app.jobs.audio_file(&generation, &render, wanted).await?;
     let disposition = content_disposition(generation.title.as_deref(), &format!("timeline-{task_id}"), file.format.name());
     Ok(FileAnswer::blob(file.key, &file.tag, file.size_bytes, file.format.content_type(), disposition))
+}
+
+fn film_of(generation: &Generation, render: &Render, wanted: Option<AudioFormat>) -> Result<FileAnswer, Problem> {
+    if wanted.is_some() {
+        return Err(Problem::invalid_field("format", "this timeline was merged as mp4: merge it again in the format that is wanted"));
+    }
+    let key = BlobKey::Render { generation_id: generation.id, render_id: render.id, part: RenderPart::Mp4 };
+    let disposition = content_disposition(generation.title.as_deref(), &format!("timeline-{}", generation.id), FILM_FORMAT);
+    Ok(FileAnswer::blob(key, &render.blob.sha256, render.blob.size_bytes, FILM_CONTENT_TYPE, disposition))
 }

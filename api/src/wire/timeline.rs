@@ -7,6 +7,7 @@ use jobs::merge_timeline::TimelineOptions;
 use jobs::timeline::{self, SPEECH_TRACK};
 use salvo::oapi::ToSchema;
 use serde::{Deserialize, Serialize};
+use storage::timelines::Media;
 use uuid::Uuid;
 
 use crate::problem::{FieldProblem, Problem};
@@ -21,7 +22,7 @@ use crate::wire::speech::NormalizeInput;
     "blocks": [{
         "id": "chunk-0", "track_id": "speech", "kind": "chunk", "chunk_index": 0, "media_id": null, "start_ms": 0, "duration_ms": 5200,
         "trim_start_ms": 0, "trim_end_ms": 0, "gain_db": 0.0, "fade_in_ms": 0, "fade_out_ms": 0, "loop": false, "muted": false,
-        "audio_url": "/api/audio/chunk/0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90/0?take=1"
+        "audio_url": "/api/audio/chunk/0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90/0?take=1", "poster_url": null
     }]
 })))]
 pub struct Timeline {
@@ -70,10 +71,16 @@ pub struct TimelineBlock {
     pub muted: bool,
     /// Null for what has no sound.
     pub audio_url: Option<String>,
+    /// Null for what shows nothing.
+    pub poster_url: Option<String>,
 }
 
-pub fn media_url(generation_id: Uuid, media_id: Uuid, part: &str) -> String {
-    format!("/api/timeline/{generation_id}/media/{media_id}/{part}")
+fn media_audio_url(media: &Media) -> Option<String> {
+    media.audio.as_ref().map(|_| format!("/api/timeline/{}/media/{}/audio", media.generation_id, media.id))
+}
+
+fn media_poster_url(media: &Media) -> Option<String> {
+    media.width.map(|_| format!("/api/timeline/{}/media/{}/poster", media.generation_id, media.id))
 }
 
 pub fn render_url(generation_id: Uuid, render_id: &str) -> String {
@@ -84,19 +91,19 @@ impl Timeline {
     pub fn of(view: TimelineView) -> Self {
         let id = view.generation_id;
         let duration_ms = view.layout.duration_ms();
-        let audible = |media_id: Uuid| view.media.iter().any(|media| media.id == media_id && media.audio.is_some());
-        let audio_url = |block: &timeline::Block| match (block.chunk_index, block.media_id) {
-            (Some(index), _) => Some(chunk_url(id, index, view.takes.get(&index).copied().unwrap_or(1))),
-            (None, Some(media_id)) if audible(media_id) => Some(media_url(id, media_id, "audio")),
-            _ => None,
+        let media = |media_id: Option<Uuid>| view.media.iter().find(|media| Some(media.id) == media_id);
+        let audio_url = |block: &timeline::Block| match block.chunk_index {
+            Some(index) => Some(chunk_url(id, index, view.takes.get(&index).copied().unwrap_or(1))),
+            None => media(block.media_id).and_then(media_audio_url),
         };
-        let blocks = view.layout.blocks.iter().map(|block| block_of(block, audio_url(block))).collect();
+        let poster_url = |block: &timeline::Block| media(block.media_id).and_then(media_poster_url);
+        let blocks = view.layout.blocks.iter().map(|block| block_of(block, audio_url(block), poster_url(block))).collect();
         let tracks = view.layout.tracks.into_iter().map(track_of).collect();
         Self { task_id: id.to_string(), revision: view.revision, duration_ms, tracks, blocks }
     }
 }
 
-fn block_of(block: &timeline::Block, audio_url: Option<String>) -> TimelineBlock {
+fn block_of(block: &timeline::Block, audio_url: Option<String>, poster_url: Option<String>) -> TimelineBlock {
     TimelineBlock {
         id: block.id.clone(),
         track_id: block.track_id.clone(),
@@ -113,6 +120,7 @@ fn block_of(block: &timeline::Block, audio_url: Option<String>) -> TimelineBlock
         looped: block.looped,
         muted: block.muted,
         audio_url,
+        poster_url,
     }
 }
 
@@ -285,13 +293,111 @@ impl BlockInput {
     }
 }
 
+/// A sound file and where it goes.
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "the form's parts, for the document")]
+pub struct ImportTrackForm {
+    /// WAV, MP3, FLAC, Ogg, Opus, M4A, WebM or AIFF; also as `audio` or `audio_file`.
+    #[salvo(schema(value_type = String, format = Binary))]
+    file: Vec<u8>,
+    /// Of the track; the file's name when not given.
+    name: Option<String>,
+    /// 0 when not given.
+    #[salvo(schema(minimum = 0))]
+    start_ms: Option<i64>,
+    /// As long as it is when not given; a loop goes on to the end of the timeline.
+    duration_ms: Option<i64>,
+    /// -60 to 24.
+    #[salvo(schema(minimum = -60.0, maximum = 24.0))]
+    gain_db: Option<f32>,
+    /// From its beginning again when it has ended.
+    #[salvo(schema(rename = "loop"))]
+    looped: Option<bool>,
+    /// How far it steps back while somebody speaks: -60 to 0.
+    #[salvo(schema(minimum = -60.0, maximum = 0.0))]
+    duck_db: Option<f32>,
+}
+
+/// A film or a picture and where it goes.
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "the form's parts, for the document")]
+pub struct ImportVideoForm {
+    /// MP4, WebM, Matroska, AVI and what else ffmpeg reads; PNG, JPEG, GIF or WebP.
+    #[salvo(schema(value_type = String, format = Binary))]
+    file: Vec<u8>,
+    /// Of the track; the file's name when not given.
+    name: Option<String>,
+    /// 0 when not given.
+    #[salvo(schema(minimum = 0))]
+    start_ms: Option<i64>,
+    /// How long a picture is shown (5,000 when not given), or only so much of a film.
+    duration_ms: Option<i64>,
+    /// -60 to 24.
+    #[salvo(schema(minimum = -60.0, maximum = 24.0))]
+    gain_db: Option<f32>,
+    #[salvo(schema(rename = "loop"))]
+    looped: Option<bool>,
+    /// How far its sound steps back while somebody speaks: -60 to 0.
+    #[salvo(schema(minimum = -60.0, maximum = 0.0))]
+    duck_db: Option<f32>,
+    /// False leaves a film's sound out.
+    keep_audio: Option<bool>,
+}
+
+/// What was brought into a timeline.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ImportedMedia {
+    pub task_id: String,
+    /// Of the timeline, with it.
+    pub revision: i64,
+    pub media_id: String,
+    pub track: TimelineTrack,
+    pub block: TimelineBlock,
+    /// Of the file; 0 for a picture.
+    pub duration_ms: i64,
+    /// As FLAC; null for what has no sound.
+    pub audio_url: Option<String>,
+    /// Null for what shows nothing.
+    pub poster_url: Option<String>,
+    /// Of the picture, in pixels.
+    pub width: Option<i64>,
+    pub height: Option<i64>,
+    /// Pictures a second.
+    pub fps: Option<f64>,
+    /// What could not be done, and what would mend it.
+    pub warnings: Vec<String>,
+}
+
+impl ImportedMedia {
+    /// The medium is the last thing that was laid on the timeline.
+    pub fn of(view: TimelineView, media: &Media, warnings: Vec<String>) -> Result<Self, Problem> {
+        let Timeline { task_id, revision, tracks, blocks, .. } = Timeline::of(view);
+        let laid = tracks.into_iter().next_back().zip(blocks.into_iter().next_back());
+        let (track, block) = laid.ok_or_else(|| Problem::internal("an import left an empty timeline"))?;
+        Ok(Self {
+            task_id,
+            revision,
+            media_id: media.id.to_string(),
+            track,
+            block,
+            duration_ms: media.duration_ms,
+            audio_url: media_audio_url(media),
+            poster_url: media_poster_url(media),
+            width: media.width,
+            height: media.height,
+            fps: media.fps,
+            warnings,
+        })
+    }
+}
+
 /// Merging a timeline into one file.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[salvo(schema(example = json!({"task_id": "0197f2c4-7d1e-7b3a-9c55-2f6d0e1a8b90", "format": "wav", "sample_rate": 48000, "channels": 2})))]
 pub struct MergeTimelineRequest {
     #[serde(alias = "generation_id", alias = "job_id")]
     pub task_id: Option<String>,
-    /// `wav`, `flac` or `opus` (and `mp3`, where it is built in).
+    /// `wav`, `flac` or `opus` (and `mp3`, where it is built in); `mp4` with the pictures, where ffmpeg is installed.
     #[serde(alias = "response_format")]
     pub format: Option<String>,
     /// In hertz; 48,000 when not given.
@@ -305,6 +411,8 @@ pub struct MergeTimelineRequest {
     pub normalize: Option<NormalizeInput>,
     /// Only this part; all when not given.
     pub range: Option<RangeInput>,
+    /// Of an mp4: false leaves its pictures out.
+    pub include_video: Option<bool>,
 }
 
 /// A part of a timeline.
@@ -326,6 +434,7 @@ impl MergeTimelineRequest {
             bit_depth: self.bit_depth.unwrap_or(defaults.bit_depth),
             normalize: self.normalize.map_or(defaults.normalize, NormalizeInput::into_options),
             range_ms: self.range.map(|range| (range.start_ms, range.end_ms)),
+            include_video: self.include_video.unwrap_or(defaults.include_video),
         };
         Ok((task_id, options))
     }

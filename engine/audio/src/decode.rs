@@ -78,8 +78,10 @@ pub struct MediaFormat {
     pub rate_hz: u32,
     /// Before they were brought down to one or two.
     pub channels: u16,
-    /// Length that the header gives, in frames.
+    /// Length that the header gives, in frames, where the file is large enough for it.
     pub declared_frames: Option<u64>,
+    /// The same, whatever the file holds. `None` also where the header says that it does not know.
+    pub claimed_frames: Option<u64>,
 }
 
 /// A file being decoded. As [`SampleBlocks`] it has one channel where the file has one, two where it has two, and one with the mean of

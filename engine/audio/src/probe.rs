@@ -27,6 +27,8 @@ pub struct MediaInfo {
     pub container: String,
     pub codec: String,
     pub length_from: LengthFrom,
+    /// What a header of a kind that counts frames says, whatever the file holds.
+    pub claimed_frames: Option<u64>,
 }
 
 /// Containers whose header counts frames exactly. MP3 and AAC streams have no such header, Matroska rounds and browsers leave it out.
@@ -48,6 +50,11 @@ pub fn probe(mut input: Box<dyn MediaInput>, limits: DecodeLimits) -> Result<Med
             Ok(info(&media, frames, LengthFrom::Decoding))
         }
     }
+}
+
+/// What a header of a kind that counts frames says, whatever the file holds.
+pub fn claimed(media: &MediaFormat) -> Option<u64> {
+    media.claimed_frames.filter(|_| COUNTED.contains(&media.container.as_str()))
 }
 
 fn count(decoder: &mut MediaDecoder) -> Result<u64, DecodeError> {
@@ -73,5 +80,6 @@ fn info(media: &MediaFormat, frames: u64, length_from: LengthFrom) -> MediaInfo 
         container: media.container.clone(),
         codec: media.codec.clone(),
         length_from,
+        claimed_frames: claimed(media),
     }
 }

@@ -279,3 +279,69 @@ fn trouble_is_told() {
     assert_eq!(silent.unwrap().read(&mut block).unwrap(), 10);
     assert_eq!(block[..10], [0.0; 10]);
 }
+
+/// 200 blocks on 8 tracks, half a minute, with everything that a block may have but ducking, which the naive mixer does not know.
+fn crowded() -> (Mix, Vec<Source>) {
+    let format = |channels| SampleFormat { rate_hz: RATE_HZ, channels };
+    let quiet = |len, seed| -> Vec<f32> { noise(len, seed).into_iter().map(|s| s * 0.2).collect() };
+    let sources: Vec<Source> = (0..10).map(|i| (format(1 + i % 2), quiet(16_000 + 1_000 * usize::from(i), u64::from(i)))).collect();
+    let mut seed = 7u64;
+    let mut next = |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let clips = (0..200).map(|i| Clip {
+        part_ms: next(200)..400 + next(1_500),
+        looped: next(4) == 0,
+        gain_db: next(24) as f32 - 20.0,
+        fade_in: next(800),
+        fade_out: next(800),
+        fade_shape: if next(2) == 0 { FadeShape::Linear } else { FadeShape::EqualPower },
+        ..Clip::new(i % 8, next(10) as usize, next(30 * 8_000) as i64, 800 + next(16_000))
+    });
+    let tracks = (0..8).map(|i| MixTrack { gain_db: -(i as f32), muted: i == 5, ..MixTrack::default() }).collect();
+    (Mix { format: format(2), tracks, clips: clips.collect(), range: None }, sources)
+}
+
+#[test]
+fn two_hundred_blocks_on_eight_tracks_are_within_one_step_of_16_bits() {
+    let (mix, sources) = crowded();
+    let end = mix.clips.iter().map(|clip| clip.start + clip.frames as i64).fold(0, i64::max);
+    let expected = naive(&mix, &sources, 0..end);
+    let got = render(&mix, &sources, 2_000);
+    assert_eq!(got.len(), expected.len());
+    let farthest = got.iter().zip(&expected).map(|(got, wanted)| (f64::from(*got) - wanted).abs()).fold(0.0, f64::max);
+    assert!(expected.iter().any(|sample| sample.abs() > 0.3), "there is something to hear");
+    assert!(farthest * 32_768.0 <= 1.0, "{} steps", farthest * 32_768.0);
+    // As the file has it: rounded to 16 bits, before any limiter.
+    let plain = MergeConfig { trim_silence: None, normalize: None, sample_rate_hz: RATE_HZ, ..MergeConfig::default() };
+    let (file, _) = merged(&mix, &sources, &plain);
+    assert_eq!(file.len(), expected.len());
+    for (sample, wanted) in file.iter().zip(&expected) {
+        let wanted = (wanted * 32_768.0).clamp(-32_768.0, 32_767.0);
+        assert!((f64::from(*sample) - wanted).abs() <= 1.0, "{sample} instead of {wanted}");
+    }
+}
+
+fn merged(mix: &Mix, sources: &[Source], config: &MergeConfig) -> (Vec<i16>, audio::merge::MergeReport) {
+    let mut open = |_: usize| -> io::Result<Box<dyn SampleBlocks>> { Ok(Box::new(Mixer::new(mix.clone(), opener(sources)).unwrap())) };
+    let (bytes, report) = merge(&[MergeChunk::default()], &mut open, config, Vec::new(), &mut |_| ControlFlow::Continue(())).unwrap();
+    let reader = hound::WavReader::new(io::Cursor::new(bytes)).unwrap();
+    (reader.into_samples::<i16>().map(Result::unwrap).collect(), report)
+}
+
+#[test]
+fn a_crowded_mix_meets_its_loudness_and_its_peak() {
+    let (mix, sources) = crowded();
+    for target_lufs in [-23.0, -16.0, -12.0] {
+        let normalize = Some(audio::merge::Normalize { target_lufs, true_peak_db: -1.0 });
+        let config = MergeConfig { trim_silence: None, normalize, sample_rate_hz: 48_000, ..MergeConfig::default() };
+        let (file, report) = merged(&mix, &sources, &config);
+        let mut meter = ebur128::EbuR128::new(2, 48_000, ebur128::Mode::I | ebur128::Mode::TRUE_PEAK).unwrap();
+        meter.add_frames_i16(&file).unwrap();
+        let lufs = meter.loudness_global().unwrap();
+        let peak = meter.true_peak(0).unwrap().max(meter.true_peak(1).unwrap());
+        assert!((lufs - target_lufs).abs() <= 0.3, "{lufs} LUFS instead of {target_lufs}: {report:?}");
+        assert!(20.0 * peak.log10() <= -1.0 + 0.01, "{} dB: {report:?}", 20.0 * peak.log10());
+    }
+}

@@ -26,6 +26,9 @@ pub(super) struct Demuxed {
     pub(super) damaged_packets: u64,
 }
 
+/// Programs that write into a pipe can't go back to fill in a length, and leave one that is nearly the largest.
+const UNKNOWN_BYTES: u64 = 0x7fff_0000;
+
 enum Codec {
     Symphonia(Box<dyn AudioDecoder>),
     Opus(Box<OpusPackets>),
@@ -52,8 +55,10 @@ impl Demuxed {
         // A header that promises more than the file can hold is that of a recording that was cut off.
         let frame_bits =
             if codec_name.starts_with("pcm") { u64::from(params.bits_per_sample.unwrap_or(8)) * u64::from(channels) } else { 0 };
-        let declared_frames = declared_frames.filter(|&f| f.saturating_mul(frame_bits) / 8 <= length);
-        let media = MediaFormat { container, codec: codec_name, rate_hz, channels, declared_frames };
+        let bytes = |frames: u64| frames.saturating_mul(frame_bits) / 8;
+        let claimed_frames = declared_frames.filter(|&frames| bytes(frames) < UNKNOWN_BYTES);
+        let declared_frames = declared_frames.filter(|&frames| bytes(frames) <= length);
+        let media = MediaFormat { container, codec: codec_name, rate_hz, channels, declared_frames, claimed_frames };
         let track_id = track.id;
         Ok((Self { reader, track_id, codec, rate_hz: 0, channels: 0, damaged_packets: 0 }, media))
     }

@@ -52,8 +52,14 @@ impl OggOpus {
         }
         let decoder = head.decoder(OPUS_RATE_HZ as i32).map_err(failed)?;
         let trim = Trim::new(head, OPUS_RATE_HZ as i32, usize::from(channels)).map_err(failed)?;
-        let media =
-            MediaFormat { container: "ogg".to_owned(), codec: "opus".to_owned(), rate_hz: OPUS_RATE_HZ, channels, declared_frames: None };
+        let media = MediaFormat {
+            container: "ogg".to_owned(),
+            codec: "opus".to_owned(),
+            rate_hz: OPUS_RATE_HZ,
+            channels,
+            declared_frames: None,
+            claimed_frames: None,
+        };
         let channels = usize::from(channels);
         let block = vec![0.0; MAX_PACKET_SAMPLES * channels];
         let packet = OggPacket::default();
