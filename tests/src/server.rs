@@ -206,6 +206,11 @@ impl TestServer {
         }
     }
 
+    /// Of the running process.
+    pub fn process_id(&self) -> u32 {
+        self.process.as_ref().and_then(Child::id).expect("it runs")
+    }
+
     pub fn base(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
