@@ -1,5 +1,5 @@
 # Each verb works alone on a fresh checkout; CI calls the same ones.
-.PHONY: demo run test crash-test contract-test mutants check bench bench-queue clean
+.PHONY: demo run test crash-test contract-test mutants check bench bench-queue bench-mix clean
 
 # A long text spoken, chunk by chunk, into demo.wav. KILL=40 kills the server with kill -9 after 40 chunks and starts it again.
 demo:
@@ -41,6 +41,10 @@ bench:
 # What the queue costs beside a raw SQLite loop and beside apalis-sqlite, as ratios in one run. BENCH="--json" or "--quick" as you like.
 bench-queue:
 	cargo run --release --manifest-path tests/bench-queue/Cargo.toml --target-dir $(or $(CARGO_TARGET_DIR),target) -- $(BENCH)
+
+# Joining 200 chunks and mixing 8 tracks beside ffmpeg's concat and amix: medians and ratios in one run.
+bench-mix:
+	cargo run --release --package audio --example bench_mix
 
 clean:
 	cargo clean

@@ -3,13 +3,16 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use figment::providers::{Env, Format, Serialized, Toml};
 use figment::{Figment, Source};
+use jobs::download::DownloadConfig;
 use jobs::tool::{ProcessLimits, ToolsConfig};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::decode_hosts;
+use crate::download_reader::DownloadReader;
 
 pub const ENV_PREFIX: &str = "CLONYVOICE_";
 const FILE_NAME: &str = "clonyvoice.toml";
@@ -99,6 +102,12 @@ pub struct Config {
     /// Folders where ffmpeg and yt-dlp are looked for, in order; those of `PATH` when not given.
     #[serde(deserialize_with = "list")]
     pub tool_folders: Vec<String>,
+    /// Addresses with their port, such as `192.168.1.5:8096`, from which download-video may fetch although they are not public.
+    #[serde(deserialize_with = "list")]
+    pub download_allowed: Vec<String>,
+    /// What one download may move, and how long it may take.
+    pub download_bytes_max: u64,
+    pub download_wall_ms_max: u64,
     /// Uploads read at the same time.
     pub decode_hosts_max: u32,
     /// Longer recordings are refused.
@@ -143,6 +152,22 @@ impl Config {
                 file_bytes_max: self.decode_file_bytes_max,
             },
         }
+    }
+
+    /// How sound is fetched from strangers' URLs.
+    pub fn downloads(&self) -> DownloadConfig {
+        DownloadConfig {
+            allowed: self.download_addresses(),
+            bytes_max: self.download_bytes_max,
+            wall_ms_max: self.download_wall_ms_max,
+            audio_ms_max: self.audio_ms_max,
+            ..DownloadConfig::new(Arc::new(DownloadReader::of(self)))
+        }
+    }
+
+    /// Those that can be read; others stop the start.
+    pub fn download_addresses(&self) -> Vec<SocketAddr> {
+        self.download_allowed.iter().filter_map(|text| text.parse().ok()).collect()
     }
 
     /// The configured database, or the file in the data folder.
@@ -195,6 +220,9 @@ impl Config {
             decode_wall_ms_max: 180_000,
             decode_file_bytes_max: 2 * 1024 * 1024 * 1024,
             tool_folders: search_path(),
+            download_allowed: Vec::new(),
+            download_bytes_max: 1024 * 1024 * 1024,
+            download_wall_ms_max: 30 * 60 * 1_000,
             decode_hosts_max: 2,
             audio_ms_max: 4 * 3_600_000,
             archive_bytes_max: 512 * 1024 * 1024,
@@ -313,6 +341,11 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
     if config.data_dir.as_os_str().is_empty() {
         return Err(("data_dir", "neither HOME nor XDG_DATA_HOME is set: name a folder with --data-dir".into()));
     }
+    if let Some(wrong) = config.download_allowed.iter().find(|text| text.parse::<SocketAddr>().is_err()) {
+        return Err(("download_allowed", format!("\"{wrong}\" is no address with a port, such as 192.168.1.5:8096")));
+    }
+    within("download_bytes_max", config.download_bytes_max, 1024, 1 << 40)?;
+    within("download_wall_ms_max", config.download_wall_ms_max, 1_000, 50 * 60 * 1_000)?;
     within("speech_workers", config.speech_workers.into(), 0, 256)?;
     within("lease_ms", config.lease_ms, 30_000, 3_600_000)?;
     within("heartbeat_ms", config.heartbeat_ms, 100, config.lease_ms / 3)?;

@@ -59,6 +59,7 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
     }
     findings.extend(speech_parts(config));
     findings.push(tool(config, "ffmpeg", "ffmpeg", "video tracks of the timeline"));
+    findings.push(tool(config, "yt-dlp", "yt-dlp", "downloads of sound from video sites"));
     findings
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 
 use jobs::clock::SystemClock;
-use jobs::isolate::{self, Isolation};
+use jobs::isolate::{self, Isolation, Outside};
 use jobs::tool::Tools;
 use storage::data_folder::DataFolder;
 use storage::leases::Fence;
@@ -35,7 +35,7 @@ pub async fn run(job_id: Uuid, lease_no: i64) -> Result<String, ServeError> {
     let folder = DataFolder::create(&config.data_dir)?;
     let rows = Rows::open(&RowsConfig::new(config.database_url(&folder))).await?;
     let storage = Storage { rows, blobs: Blobs::open_local(&folder.blobs())? };
-    let tools = Tools::new(config.tools());
+    let outside = Outside { tools: Tools::new(config.tools()), downloads: Some(Arc::new(config.downloads())) };
     let one_worker = Config { speech_workers: 1, ..config };
     let engine_folder = folder.clone();
     let started = tokio::task::spawn_blocking(move || speech::start(&one_worker, &engine_folder)).await;
@@ -48,6 +48,6 @@ pub async fn run(job_id: Uuid, lease_no: i64) -> Result<String, ServeError> {
         watched.cancel();
     });
     let fence = Fence { job_id, lease_no };
-    let end = isolate::run_isolated(storage, engine, Arc::new(SystemClock), folder.temporary(), tools, fence, parent_gone).await;
+    let end = isolate::run_isolated(storage, engine, Arc::new(SystemClock), folder.temporary(), outside, fence, parent_gone).await;
     serde_json::to_string(&end).map_err(|error| io::Error::other(error).into())
 }

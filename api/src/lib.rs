@@ -17,6 +17,7 @@ pub mod create_key;
 pub mod decode_host;
 pub mod decode_hosts;
 pub mod doctor;
+pub mod download_reader;
 pub mod endpoints;
 pub mod event_feed;
 pub mod event_line;

@@ -12,8 +12,8 @@ use crate::app::App;
 use crate::body::DrainBody;
 use crate::cors::Cors;
 use crate::endpoints::{
-    api_keys, audio, categories, chunk_audio, clone, docs, events, favorites, generate, generations, health, jobs, montages, queue,
-    regenerate, system, text, timeline, timeline_media, voice_archives, voices, websocket, ws_ticket,
+    api_keys, audio, categories, chunk_audio, clone, docs, download, events, favorites, generate, generations, health, jobs, montages,
+    queue, regenerate, system, text, timeline, timeline_media, voice_archives, voices, websocket, ws_ticket,
 };
 use crate::gate::{Access, BodyKind, Gate};
 use crate::host_check::HostPolicy;
@@ -163,6 +163,7 @@ pub fn table() -> Vec<Route> {
             post("/api/clone/cancel", scope(Scope::CloneCreate)) => clone::cancel, light;
         }
         "Audio" {
+            post("/api/download-video", scope(Scope::AudioProcess)) => download::download_video, adds_work;
             post("/api/audio-duration", scope(Scope::AudioProcess)) => audio::audio_duration, light, multipart;
         }
         "Timeline" {
@@ -194,6 +195,7 @@ pub fn table() -> Vec<Route> {
         "Jobs" {
             get("/api/jobs", Access::AnyOf(JOB_SCOPES)) => jobs::list_jobs, light, ours;
             get("/api/jobs/{id}", Access::AnyOf(JOB_SCOPES)) => jobs::get_job, light, ours;
+            get("/api/jobs/{id}/audio", Access::AnyOf(JOB_SCOPES)) => jobs::get_job_audio, light, ours;
             post("/api/jobs/{id}/retry", Access::AnyOf(MAKER_SCOPES)) => jobs::retry_job, ours, without_body;
             post("/api/job/cancel", scope(Scope::SystemRead)) => queue::cancel_job;
             get("/api/queue/status", scope(Scope::SystemRead)) => queue::queue_status;

@@ -217,6 +217,7 @@ fn worker_config(config: &Config, instance: &Instance) -> Result<WorkerConfig, S
         lease: LeaseConfig { lease_ms: config.lease_ms.cast_signed(), beat_ms: config.heartbeat_ms },
         isolation: Some(isolated_job::isolation(config)?),
         tools: config.tools(),
+        downloads: Some(Arc::new(config.downloads())),
         ..WorkerConfig::new(instance.temporary.clone())
     })
 }

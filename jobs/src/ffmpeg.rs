@@ -127,7 +127,15 @@ impl Ffmpeg {
     }
 
     fn of(&self, program: PathBuf, arguments: Vec<OsString>, folder: &Path, wall_ms_max: u64) -> ToolRun {
-        ToolRun { program, arguments, folder: folder.to_owned(), input: Vec::new(), limits: self.tools.limits(), wall_ms_max }
+        ToolRun {
+            program,
+            arguments,
+            folder: folder.to_owned(),
+            input: Vec::new(),
+            limits: self.tools.limits(),
+            wall_ms_max,
+            environment: Vec::new(),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::download::DownloadConfig;
 use crate::job::{Committed, JobContext, JobError, JobKind};
 use crate::tool::Tools;
 
@@ -92,13 +93,20 @@ fn judge(status: ExitStatus, answer: &[u8]) -> Result<Committed, JobError> {
     }
 }
 
+/// What a job may need of the world outside.
+#[derive(Debug, Clone)]
+pub struct Outside {
+    pub tools: Tools,
+    pub downloads: Option<Arc<DownloadConfig>>,
+}
+
 /// The other process' side: runs a job whose lease its parent holds and keeps alive. `token` fires when the parent is gone.
 pub async fn run_isolated(
     storage: Storage,
     engine: EngineHandle,
     clock: Arc<dyn Clock>,
     temporary_folder: PathBuf,
-    tools: Tools,
+    outside: Outside,
     fence: Fence,
     token: CancellationToken,
 ) -> IsolatedEnd {
@@ -106,7 +114,9 @@ pub async fn run_isolated(
         let job = storage::leases::find_leased(storage.rows.read(), fence).await?.ok_or(JobError::Fenced)?;
         let kind = JobKind::parse(&job.kind, &job.payload).map_err(|error| JobError::Discard(format!("payload: {error}")))?;
         let temporary_folder = temporary_folder.as_path().into();
-        let context = JobContext { storage, engine, clock, temporary_folder, tools, in_flight: Arc::default(), job: Arc::new(job), token };
+        let Outside { tools, downloads } = outside;
+        let context =
+            JobContext { storage, engine, clock, temporary_folder, tools, downloads, in_flight: Arc::default(), job: Arc::new(job), token };
         kind.run(&context).await
     };
     match ended.await {

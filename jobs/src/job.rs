@@ -11,6 +11,7 @@ use storage::{Storage, StorageError, Tx};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::download::DownloadConfig;
 use crate::fail_point;
 use crate::in_flight::InFlight;
 use crate::lone::LoneKind;
@@ -27,6 +28,8 @@ pub(crate) struct JobContext {
     pub clock: Arc<dyn Clock>,
     pub temporary_folder: Arc<std::path::Path>,
     pub tools: Tools,
+    /// Where none, nothing is downloaded.
+    pub downloads: Option<Arc<DownloadConfig>>,
     pub in_flight: Arc<InFlight>,
     pub job: Arc<ClaimedJob>,
     /// Fires when the run must stop.

@@ -11,6 +11,7 @@ pub mod clock;
 mod clone_voice;
 pub mod delete;
 pub mod download;
+pub mod download_video;
 pub mod fail_point;
 pub mod ffmpeg;
 mod film;

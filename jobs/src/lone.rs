@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::Jobs;
 use crate::clone_voice::CloneVoice;
+use crate::download_video::DownloadVideo;
 use crate::job::{Committed, JobContext, JobError};
 use crate::room::{Full, FullReason};
 use crate::settle::{CODE_CRASHED, Verdict};
@@ -31,6 +32,7 @@ const RETRY_AFTER_S: u64 = 10;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum LoneKind {
     CloneVoice(CloneVoice),
+    DownloadVideo(DownloadVideo),
 }
 
 /// How a job ended without being done.
@@ -48,6 +50,7 @@ impl LoneKind {
     pub(crate) fn parse(kind: &str, payload: &str) -> Option<Result<Self, serde_json::Error>> {
         Some(match kind {
             CloneVoice::NAME => serde_json::from_str(payload).map(Self::CloneVoice),
+            DownloadVideo::NAME => serde_json::from_str(payload).map(Self::DownloadVideo),
             _ => return None,
         })
     }
@@ -55,36 +58,42 @@ impl LoneKind {
     fn name(&self) -> &'static str {
         match self {
             Self::CloneVoice(_) => CloneVoice::NAME,
+            Self::DownloadVideo(_) => DownloadVideo::NAME,
         }
     }
 
     fn queue(&self) -> &'static str {
         match self {
             Self::CloneVoice(_) => CloneVoice::QUEUE,
+            Self::DownloadVideo(_) => DownloadVideo::QUEUE,
         }
     }
 
     fn attempts_max(&self) -> i64 {
         match self {
             Self::CloneVoice(_) => CloneVoice::ATTEMPTS_MAX,
+            Self::DownloadVideo(_) => DownloadVideo::ATTEMPTS_MAX,
         }
     }
 
     pub(crate) fn timeout_ms(&self) -> u64 {
         match self {
             Self::CloneVoice(_) => CloneVoice::TIMEOUT_MS,
+            Self::DownloadVideo(_) => DownloadVideo::TIMEOUT_MS,
         }
     }
 
     fn payload(&self) -> Result<String, serde_json::Error> {
         match self {
             Self::CloneVoice(job) => serde_json::to_string(job),
+            Self::DownloadVideo(job) => serde_json::to_string(job),
         }
     }
 
     pub(crate) async fn run(&self, context: &JobContext) -> Result<Committed, JobError> {
         match self {
             Self::CloneVoice(job) => job.run(context).await,
+            Self::DownloadVideo(job) => job.run(context).await,
         }
     }
 
@@ -92,6 +101,7 @@ impl LoneKind {
     pub(crate) fn voice_id(&self) -> Option<String> {
         match self {
             Self::CloneVoice(job) => Some(job.voice_id.to_string()),
+            Self::DownloadVideo(_) => None,
         }
     }
 
@@ -99,6 +109,7 @@ impl LoneKind {
     async fn ended(&self, tx: &mut Tx, job_id: Uuid, end: End) -> Result<Vec<BlobKey>, StorageError> {
         match self {
             Self::CloneVoice(job) => job.ended(tx, job_id, end).await,
+            Self::DownloadVideo(job) => Ok(vec![job.key(job_id)]),
         }
     }
 
@@ -106,6 +117,7 @@ impl LoneKind {
     pub(crate) async fn can_run_again(&self, tx: &mut Tx, job_id: Uuid) -> Result<bool, StorageError> {
         match self {
             Self::CloneVoice(job) => job.can_run_again(tx, job_id).await,
+            Self::DownloadVideo(_) => Ok(true),
         }
     }
 }
@@ -114,6 +126,7 @@ impl LoneKind {
 pub(crate) fn shown_as(kind: &str) -> Option<&'static str> {
     match kind {
         CloneVoice::NAME => Some(CloneVoice::SHOWN_AS),
+        DownloadVideo::NAME => Some(DownloadVideo::SHOWN_AS),
         _ => None,
     }
 }

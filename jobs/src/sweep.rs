@@ -62,6 +62,7 @@ pub async fn sweep(storage: &Storage, config: &SweepConfig, with_blobs: bool, no
     if with_blobs {
         delete_orphan_blobs(storage, now_ms - config.orphan_blobs_kept_ms).await?;
         delete_orphan_voice_blobs(storage, now_ms - config.orphan_blobs_kept_ms).await?;
+        delete_old_downloads(storage, now_ms - config.orphan_blobs_kept_ms).await?;
     }
     Ok(mended)
 }
@@ -129,6 +130,18 @@ async fn delete_orphan_voice_blobs(storage: &Storage, before_ms: i64) -> Result<
         for key in stored.into_iter().filter(|key| !named.contains(key)) {
             storage.blobs.delete(key).await?;
             tracing::info!(blob.key = %key, "deleted a voice's blob without a row");
+        }
+    }
+    Ok(())
+}
+
+/// A download is kept as long as the row of its job.
+async fn delete_old_downloads(storage: &Storage, before_ms: i64) -> Result<(), StorageError> {
+    for id in storage.blobs.download_ids().await? {
+        let old = created_ms(id).is_some_and(|created_ms| created_ms < before_ms);
+        if old && storage::jobs::find(storage.rows.read(), id).await?.is_none() {
+            let deleted = storage.blobs.delete_download(id).await?;
+            tracing::info!(job.id = %id, blobs.deleted = deleted, "deleted a download without a job");
         }
     }
     Ok(())

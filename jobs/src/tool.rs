@@ -64,6 +64,8 @@ pub struct ToolRun {
     pub input: Vec<u8>,
     pub limits: ProcessLimits,
     pub wall_ms_max: u64,
+    /// Beside, and instead of, what every program gets.
+    pub environment: Vec<(&'static str, OsString)>,
 }
 
 /// Why a run did not do what was asked.
@@ -164,6 +166,7 @@ impl Tools {
         if let Ok(path) = std::env::join_paths(&self.0.folders) {
             command.env("PATH", path);
         }
+        command.envs(run.environment.iter().map(|(name, value)| (name, value)));
         #[cfg(unix)]
         command.process_group(0);
         command.current_dir(&run.folder).kill_on_drop(true);
@@ -285,6 +288,7 @@ mod tests {
             input: b"asked\n".to_vec(),
             limits: tools.limits(),
             wall_ms_max: 60_000,
+            environment: Vec::new(),
         }
     }
 

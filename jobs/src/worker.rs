@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::download::DownloadConfig;
 use crate::in_flight::InFlight;
 use crate::isolate::Isolation;
 use crate::job::{Committed, JobContext, JobError, JobKind, QUEUE_CPU, QUEUE_IO};
@@ -48,6 +49,8 @@ pub struct WorkerConfig {
     pub temporary_folder: PathBuf,
     /// Programs of others that some jobs need.
     pub tools: ToolsConfig,
+    /// Where none, nothing is downloaded.
+    pub downloads: Option<Arc<DownloadConfig>>,
     pub sweep: SweepConfig,
 }
 
@@ -65,6 +68,7 @@ impl WorkerConfig {
             abandon_ms: 10_000,
             temporary_folder,
             tools: ToolsConfig::none(),
+            downloads: None,
             sweep: SweepConfig::default(),
         }
     }
@@ -85,6 +89,7 @@ pub(crate) struct RunContext {
     pub clock: Arc<dyn Clock>,
     pub temporary_folder: Arc<std::path::Path>,
     pub tools: Tools,
+    pub downloads: Option<Arc<DownloadConfig>>,
     pub in_flight: Arc<InFlight>,
 }
 
@@ -145,7 +150,8 @@ impl Worker {
         }
         let temporary_folder = config.temporary_folder.as_path().into();
         let tools = Tools::new(config.tools.clone());
-        let context = RunContext { storage, engine, clock, temporary_folder, tools, in_flight: Arc::default() };
+        let downloads = config.downloads.clone();
+        let context = RunContext { storage, engine, clock, temporary_folder, tools, downloads, in_flight: Arc::default() };
         let shared = Arc::new(WorkerShared { context, config, leases, closing: CancellationToken::new() });
         let keeper_closing = CancellationToken::new();
         let keeper = start_keeper(shared.clone(), keeper_closing.clone())?;
@@ -297,6 +303,7 @@ async fn run(shared: &Arc<WorkerShared>, leased: &Leased) -> Result<Committed, J
         clock: clock.clone(),
         temporary_folder: shared.context.temporary_folder.clone(),
         tools: shared.context.tools.clone(),
+        downloads: shared.context.downloads.clone(),
         in_flight: shared.context.in_flight.clone(),
         job: leased.job.clone(),
         token: attempt_token.clone(),

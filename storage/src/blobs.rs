@@ -40,6 +40,8 @@ pub enum BlobKey {
     VoiceSample { voice_id: Uuid, sample_id: Uuid },
     /// A few words of a voice. A new one has a new id.
     VoicePreview { voice_id: Uuid, preview_id: Uuid },
+    /// Sound that was fetched from a stranger's URL, by the job of this id; `part` is its format.
+    Download { media_id: Uuid, part: RenderPart },
     /// What was brought into a generation's timeline.
     Media { generation_id: Uuid, media_id: Uuid, part: MediaPart },
 }
@@ -97,6 +99,8 @@ impl RenderPart {
 
 /// The prefix of all blobs of voices.
 const VOICES: &str = "voices";
+/// The prefix of all downloads.
+const DOWNLOADS: &str = "downloads";
 
 impl BlobKey {
     /// Reads the key of a voice's blob back from its path.
@@ -129,6 +133,7 @@ impl fmt::Display for BlobKey {
             }
             Self::VoiceSample { voice_id, sample_id } => write!(f, "{VOICES}/{voice_id}/samples/{sample_id}.wav"),
             Self::VoicePreview { voice_id, preview_id } => write!(f, "{VOICES}/{voice_id}/previews/{preview_id}.wav"),
+            Self::Download { media_id, part } => write!(f, "{DOWNLOADS}/{media_id}/audio.{}", part.file_ending()),
             Self::Media { generation_id, media_id, part } => {
                 write!(f, "{}/media/{media_id}/{}", Self::generation_prefix(*generation_id), part.file_name())
             }
@@ -181,8 +186,8 @@ impl Folders {
     }
 
     /// To be called before the folders are deleted.
-    async fn forget(&self, generation_id: Uuid) {
-        let gone = self.root.join(BlobKey::generation_prefix(generation_id));
+    async fn forget(&self, prefix: &str) {
+        let gone = self.root.join(prefix);
         self.durable.lock().await.retain(|folder| !folder.starts_with(&gone));
     }
 }
@@ -356,10 +361,25 @@ impl Blobs {
 
     /// Deletes every blob of a generation; call it after the rows are gone. Returns how many there were.
     pub async fn delete_generation(&self, generation_id: Uuid) -> Result<u64, StorageError> {
+        self.delete_below(&BlobKey::generation_prefix(generation_id)).await
+    }
+
+    /// The jobs that have downloaded something.
+    pub async fn download_ids(&self) -> Result<Vec<Uuid>, StorageError> {
+        let listed = self.store.list_with_delimiter(Some(&ObjectPath::from(DOWNLOADS))).await?;
+        Ok(listed.common_prefixes.iter().filter_map(|prefix| Uuid::parse_str(prefix.parts().next_back()?.as_ref()).ok()).collect())
+    }
+
+    /// Deletes what a job has downloaded.
+    pub async fn delete_download(&self, media_id: Uuid) -> Result<u64, StorageError> {
+        self.delete_below(&format!("{DOWNLOADS}/{media_id}")).await
+    }
+
+    async fn delete_below(&self, prefix: &str) -> Result<u64, StorageError> {
         if let Some(folders) = &self.folders {
-            folders.forget(generation_id).await;
+            folders.forget(prefix).await;
         }
-        let prefix = ObjectPath::from(BlobKey::generation_prefix(generation_id));
+        let prefix = ObjectPath::from(prefix);
         let mut listed = self.store.list(Some(&prefix));
         let mut deleted = 0;
         while let Some(meta) = listed.try_next().await? {

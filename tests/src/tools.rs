@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 pub enum Tool {
     Espeak,
     Ffmpeg,
+    Sox,
+    YtDlp,
     /// A C compiler.
     Cc,
     /// The server's programs, which Debian keeps outside the search path.
@@ -19,6 +21,8 @@ impl Tool {
         match self {
             Self::Espeak => "espeak-ng",
             Self::Ffmpeg => "ffmpeg",
+            Self::Sox => "sox",
+            Self::YtDlp => "yt-dlp",
             Self::Cc => "gcc",
             Self::Postgres => "postgresql",
         }
@@ -29,6 +33,8 @@ impl Tool {
             // The program comes with the library on every system we know.
             Self::Espeak => answers(Command::new("espeak-ng").arg("--version")),
             Self::Ffmpeg => answers(Command::new("ffmpeg").arg("-version")),
+            Self::Sox => answers(Command::new("sox").arg("--version")),
+            Self::YtDlp => answers(Command::new("yt-dlp").arg("--version")),
             Self::Cc => answers(Command::new("cc").arg("--version")),
             Self::Postgres => crate::postgres::installed().is_some(),
         }

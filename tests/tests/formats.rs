@@ -44,6 +44,15 @@ fn assert_is(answer: &Answer, format: (&str, &str, &str), seconds: f64) -> Probe
     probed
 }
 
+/// The samples of a file as sox, a third reader, decodes them: 16 bits, with its name's ending.
+fn by_sox(bytes: &[u8], ending: &str) -> Vec<u8> {
+    let file = tempfile::Builder::new().suffix(&format!(".{ending}")).tempfile().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    let output = Command::new("sox").arg(file.path()).args(["-D", "-t", "raw", "-e", "signed", "-b", "16", "-"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
 async fn spoken(client: &Client, more: Value) -> (String, f64) {
     let mut body =
         json!({"text": "The fog came in at noon. By two nobody could see the pier.", "voice_id": client.preset(0).await, "seed": 3});
@@ -81,6 +90,20 @@ async fn a_merged_file_is_converted_for_who_asks() {
     assert!(tags[0] != tags[1] && tags[1] != tags[2], "{tags:?}");
     let problem = client.get(&format!("/api/generations/{task}/audio?format=ogg9")).await.problem(422, "validation_failed");
     assert!(problem["errors"][0]["message"].as_str().unwrap().contains("flac"), "{problem}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_third_reader_finds_the_same_samples() {
+    if !tools::has("formats::a_third_reader_finds_the_same_samples", &[Tool::Sox]) {
+        return;
+    }
+    let server = TestServer::scripted(script::at_once()).await;
+    let client = server.client();
+    let (task, seconds) = spoken(&client, json!({})).await;
+    let file = async |format: &str| client.get(&format!("/api/generations/{task}/audio?format={format}")).await.expect(200).body.clone();
+    let (wav, flac) = (by_sox(&file("wav").await, "wav"), by_sox(&file("flac").await, "flac"));
+    assert!((wav.len() as f64 / 2.0 / 24_000.0 - seconds).abs() < 0.001, "{} bytes for {seconds} s", wav.len());
+    assert!(wav == flac, "lossless, and the same by sox");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,15 +1,18 @@
 //! Jobs: how far long work is.
 
+use jobs::download_video::Downloaded;
 use jobs::retry::RetryError;
 use salvo::Writer;
 use salvo::oapi::endpoint;
 use salvo::oapi::extract::PathParam;
 
-use super::generations::page;
+use super::generations::{audio_of, page};
 use super::{not_found, parse_id};
 use crate::answer::{Accepted, Reply};
 use crate::app::App;
 use crate::authenticate::Caller;
+use crate::file_answer::FileAnswer;
+use crate::file_name::content_disposition;
 use crate::problem::{Code, Problem};
 use crate::query_string::Query;
 use crate::waiting::Waiting;
@@ -39,6 +42,24 @@ pub async fn get_job(app: App, caller: Caller, id: PathParam<String>, waiting: W
         None => view,
     };
     Ok(Reply(Job::of(view)))
+}
+
+/// The sound that a job has made
+///
+/// What was downloaded, or the merged audio of a generation.
+#[endpoint(operation_id = "get_job_audio")]
+pub async fn get_job_audio(app: App, caller: Caller, id: PathParam<String>) -> Result<FileAnswer, Problem> {
+    let id = parse_id(&id, Code::JobNotFound, "job")?;
+    if let Some(Downloaded { file, title }) = app.jobs.downloaded(&caller.owner_id, id).await? {
+        let disposition = content_disposition(title.as_deref(), &format!("download-{id}"), file.format.name());
+        return Ok(FileAnswer::blob(file.key, &file.tag, file.size_bytes, file.format.content_type(), disposition));
+    }
+    let none = || Problem::new(Code::AudioNotFound, "this job has made no audio, or not yet");
+    if let Some(generation) = app.jobs.generation(&caller.owner_id, id).await? {
+        return audio_of(&app, &generation, None).await?.ok_or_else(none);
+    }
+    app.jobs.job(&caller.owner_id, id).await?.ok_or_else(|| not_found(Code::JobNotFound, "job"))?;
+    Err(none())
 }
 
 /// Retry a failed or cancelled job

@@ -6,6 +6,7 @@ pub mod categories;
 pub mod chunk_audio;
 pub mod clone;
 pub mod docs;
+pub mod download;
 pub mod events;
 pub mod favorites;
 pub mod generate;

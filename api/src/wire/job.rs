@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::wire::download::DownloadResult;
 use crate::wire::time::rfc3339;
 use crate::wire::timeline::render_url;
 use crate::wire::voice::CloneQuality;
@@ -83,6 +84,7 @@ pub enum JobResult {
     Take(TakeResult),
     Timeline(TimelineResult),
     Clone(CloneResult),
+    Download(DownloadResult),
 }
 
 /// A voice made of recordings.
@@ -225,6 +227,9 @@ fn linked(mut result: Value, generation_id: Option<Uuid>) -> Value {
     let number = |name: &str| result.get(name).and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok());
     let take = number("index").zip(number("take"));
     if generation_id.is_none() {
+        if let Some(id) = result.get("media_id").and_then(Value::as_str).map(str::to_owned) {
+            result["audio_url"] = format!("/api/jobs/{id}/audio").into();
+        }
         link_voice(&mut result);
         return result;
     }

@@ -248,7 +248,7 @@ async fn open(head: &[u8], state: &State) -> Result<(TcpStream, Opened), Refusal
 }
 
 /// Host and port; no user names.
-fn split_host(authority: &str, default_port: Option<u16>) -> Option<(&str, u16)> {
+pub(crate) fn split_host(authority: &str, default_port: Option<u16>) -> Option<(&str, u16)> {
     let port_at = match authority.rfind(':') {
         Some(at) if !authority[at..].contains(']') => Some(at),
         _ => None,
