@@ -102,6 +102,11 @@ fn complete(operation: &mut Map<String, Value>, route: &Route) {
             rename_content(response, content_type);
         }
     }
+    if makes_films(route.path) {
+        for response in responses.values_mut() {
+            add_film(response);
+        }
+    }
     for (status, response) in responses.iter_mut() {
         response["headers"] = answer_headers(status, route.gate.access);
     }
@@ -133,6 +138,19 @@ fn rename_content(response: &mut Value, content_type: &str) {
     {
         content.retain(|kind, _| !kind.starts_with("audio/"));
         content.insert(content_type.into(), file);
+    }
+}
+
+/// A merged timeline may be a film.
+fn makes_films(path: &str) -> bool {
+    matches!(path, "/api/generate/merge-timeline" | "/api/timeline/{task_id}/audio/{render_id}")
+}
+
+fn add_film(response: &mut Value) {
+    if let Some(content) = response.get_mut("content").and_then(Value::as_object_mut)
+        && let Some(file) = content.get("audio/wav").cloned()
+    {
+        content.insert("video/mp4".into(), file);
     }
 }
 
