@@ -91,7 +91,7 @@ impl SharedBatch {
                 }
                 if let Some(batch) = state.batch.take() {
                     drop(state);
-                    Lead { shared: self, batch: Some(batch) }.step();
+                    Lead { shared: self, batch: Some(batch), joining: Vec::new() }.step();
                     continue;
                 }
                 drop(self.bell.wait_timeout(state, LOOK_UP).unwrap_or_else(PoisonError::into_inner));
@@ -125,6 +125,11 @@ impl Drop for Place<'_> {
         let mut state = self.shared.lock();
         state.inboxes.remove(&self.ticket);
         state.waiting.retain(|joining| joining.ticket != self.ticket);
+        // A slot that was stopped holds much memory, and there may be no next step for long.
+        if let Some(mut batch) = state.batch.take() {
+            state.sweep(&mut batch);
+            state.batch = Some(batch);
+        }
     }
 }
 
@@ -132,6 +137,8 @@ impl Drop for Place<'_> {
 struct Lead<'s> {
     shared: &'s SharedBatch,
     batch: Option<Batch>,
+    /// Those that join with this step, in the batch or not yet.
+    joining: Vec<u64>,
 }
 
 impl Lead<'_> {
@@ -159,28 +166,24 @@ impl Lead<'_> {
             }
             Err(error) => self.fail(|| failure(&error)),
         }
+        self.joining.clear();
     }
 
-    /// Lets slots go whose callers went, and takes the next waiting ones.
-    fn admitted(&self, batch: &mut Batch) -> Vec<Joining> {
+    /// Those that get a slot with this step.
+    fn admitted(&mut self, batch: &mut Batch) -> Vec<Joining> {
         let mut state = self.shared.lock();
-        let State { tickets, inboxes, waiting, .. } = &mut *state;
-        tickets.retain(|id, ticket| {
-            let here = inboxes.contains_key(ticket);
-            if !here {
-                batch.leave(*id);
-            }
-            here
-        });
-        let free = self.shared.max_slots.saturating_sub(batch.len()).min(waiting.len());
-        waiting.drain(..free).collect()
+        state.sweep(batch);
+        let free = self.shared.max_slots.saturating_sub(batch.len()).min(state.waiting.len());
+        let joining: Vec<Joining> = state.waiting.drain(..free).collect();
+        self.joining = joining.iter().map(|joining| joining.ticket).collect();
+        joining
     }
 
     /// Everybody in the batch has lost what it had.
     fn fail(&self, error: impl Fn() -> EngineError) {
         let mut state = self.shared.lock();
         let lost: Vec<u64> = state.tickets.drain().map(|(_, ticket)| ticket).collect();
-        for ticket in lost {
+        for ticket in lost.into_iter().chain(self.joining.iter().copied()) {
             state.finish(ticket, Err(error()));
         }
     }
@@ -199,10 +202,25 @@ impl Drop for Lead<'_> {
 }
 
 impl State {
+    /// The first end counts.
     fn finish(&mut self, ticket: u64, end: Result<End, EngineError>) {
-        if let Some(inbox) = self.inboxes.get_mut(&ticket) {
+        if let Some(inbox) = self.inboxes.get_mut(&ticket)
+            && inbox.end.is_none()
+        {
             inbox.end = Some(end);
         }
+    }
+
+    /// Lets slots go whose callers went.
+    fn sweep(&mut self, batch: &mut Batch) {
+        let Self { tickets, inboxes, .. } = self;
+        tickets.retain(|id, ticket| {
+            let here = inboxes.contains_key(ticket);
+            if !here {
+                batch.leave(*id);
+            }
+            here
+        });
     }
 
     fn pass_on(&mut self, slot: SlotId, frame: Option<Vec<u32>>, end: Option<End>) {

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use engine::qwen3_tts::{Batch, End, Model, Pace, Precision, PromptRequest, SlotConfig, SlotId, Speaker};
+use candle_core::{DType, Device, safetensors};
+use engine::qwen3_tts::{Batch, End, LoadConfig, Model, Pace, Precision, PromptRequest, SlotConfig, SlotId, Speaker};
 use proptest::prelude::*;
 
-use crate::folders::model;
+use crate::folders::{copy, model};
 
 fn named(text: &'static str, speaker: &'static str) -> PromptRequest<'static> {
     PromptRequest { text, language: "english", speaker: Speaker::Named(speaker), instruct: "", pace: Pace::Whole }
@@ -140,6 +141,23 @@ fn a_slot_ends_at_its_limit() {
     assert_eq!((one.frames.len(), one.end), (1, End::Capped));
     assert_eq!((three.frames.len(), three.end), (3, End::Capped));
     assert_eq!(one.frames[0], three.frames[0]);
+}
+
+/// Published talkers are stored in half the bits; here both copies hold the same values.
+#[test]
+fn a_checkpoint_in_bf16_speaks_like_its_f32_copy() {
+    let request = requests()[0];
+    let frames = [DType::BF16, DType::F32].map(|dtype| {
+        let folder = copy("custom_voice");
+        let path = folder.path().join("model.safetensors");
+        let weights = safetensors::load(&path, &Device::Cpu).unwrap().into_iter();
+        let rounded = weights.map(|(name, tensor)| (name, tensor.to_dtype(DType::BF16).unwrap().to_dtype(dtype).unwrap()));
+        safetensors::save(&rounded.collect::<HashMap<_, _>>(), &path).unwrap();
+        let model = Model::load(&LoadConfig { folder: folder.path().to_owned(), precision: Precision::F32 }).unwrap();
+        model.utter(&request, SlotConfig { watch: false, ..model.slot_config(2, 6) }).unwrap().frames
+    });
+    assert!(!frames[0].is_empty());
+    assert_eq!(frames[0], frames[1]);
 }
 
 proptest! {
