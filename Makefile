@@ -1,5 +1,5 @@
 # Each verb works alone on a fresh checkout; CI calls the same ones.
-.PHONY: demo run test crash-test contract-test mutants check bench bench-queue bench-mix clean
+.PHONY: demo run test crash-test contract-test mutants check bench bench-queue bench-mix bench-refusals bench-ws fuzz clean
 
 # A long text spoken, chunk by chunk, into demo.wav. KILL=40 kills the server with kill -9 after 40 chunks and starts it again.
 demo:
@@ -36,7 +36,7 @@ check:
 # Figures from an optimised build (the first one takes about a quarter of an hour on two cores).
 bench:
 	cargo build --release --package api --package espeak-host --bins
-	cargo bench --package tests
+	cargo bench --package tests --bench main_job
 
 # What the queue costs beside a raw SQLite loop and beside apalis-sqlite, as ratios in one run. BENCH="--json" or "--quick" as you like.
 bench-queue:
@@ -45,6 +45,20 @@ bench-queue:
 # Joining 200 chunks and mixing 8 tracks beside ffmpeg's concat and amix: medians and ratios in one run.
 bench-mix:
 	cargo run --release --package audio --example bench_mix
+
+# Whether the time of a refusal tells what is there.
+bench-refusals:
+	cargo build --release --package api --package espeak-host --bins
+	cargo bench --package tests --bench refusals
+
+# A thousand WebSockets, twenty events a second, beside a bare tokio-tungstenite loop in the same run.
+bench-ws:
+	cargo build --release --package api --package espeak-host --bins
+	cargo bench --package tests --bench ws_fanout
+
+# Ten minutes for each of the fuzz targets (SECONDS_EACH=60 for less, TARGETS="marks split" for some). Needs nightly and cargo-fuzz.
+fuzz:
+	tests/fuzz/run
 
 clean:
 	cargo clean

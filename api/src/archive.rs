@@ -5,7 +5,7 @@
 //! in a row is carried over as text. Reading happens in `decode_host` only.
 
 mod names;
-pub(crate) mod read;
+mod read;
 pub(crate) mod write;
 mod zip;
 
@@ -13,6 +13,8 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+pub use self::read::{Extraction, read};
 
 pub const FORMAT: &str = "clonyvoice";
 pub const VERSION: u32 = 1;

@@ -18,7 +18,7 @@ use audio::decode::DecodeError;
 use jobs::tool::ProcessLimits;
 use serde::{Deserialize, Serialize};
 
-use crate::archive::{ArchiveContents, ArchiveFault, ArchiveLimits, read};
+use crate::archive::{ArchiveContents, ArchiveFault, ArchiveLimits, Extraction, read};
 
 /// The argument.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -158,10 +158,8 @@ fn perform(task: HostTask) -> io::Result<HostAnswer> {
             media::flac(input, &output, audio_ms_max).map_or_else(HostAnswer::from, HostAnswer::Media)
         }
         HostTask::Sniff => sniff::sniff(input).map_or_else(HostAnswer::from, HostAnswer::Sniffed),
-        HostTask::ReadArchive { limits } => archive(read::read(input, &limits, None)),
-        HostTask::ExtractArchive { limits, folder, voices } => {
-            archive(read::read(input, &limits, Some(&read::Extraction { folder, voices })))
-        }
+        HostTask::ReadArchive { limits } => archive(read(input, &limits, None)),
+        HostTask::ExtractArchive { limits, folder, voices } => archive(read(input, &limits, Some(&Extraction { folder, voices }))),
         #[cfg(debug_assertions)]
         HostTask::Misbehave { how } => misbehave::misbehave(how),
     })

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use multer::{Field, Multipart};
 use salvo::extract::{Extractible, Metadata};
+use salvo::http::ReqBody;
 use salvo::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use salvo::oapi::{Components, Content, EndpointArgRegister, Operation, RequestBody, Required, ToSchema};
 use salvo::{Depot, Request};
@@ -141,26 +142,45 @@ pub async fn receive(req: &mut Request, app: &App, caller: &Caller) -> Result<Up
         return Err(too_large(&limit));
     }
     let held = app.temporary_bytes.reserve(&caller.owner_id, declared.unwrap_or(0))?;
-    let folder = folder(app).await?;
+    let form = Form { boundary, limit, folder: folder(app).await?, held, declared: declared.is_some() };
     let mut body = req.take_body();
-    let fed = Held::default();
-    let received = {
-        let stream = Paced::new(&mut body, fed.clone(), limit.bytes_max);
+    let received = form.read(&mut body).await;
+    req.replace_body(body);
+    received
+}
+
+/// How a body is read that says it is a form.
+#[derive(Debug)]
+pub struct Form {
+    pub boundary: String,
+    pub limit: BodyLimit,
+    /// Of the temporary files.
+    pub folder: PathBuf,
+    pub held: Reservation,
+    /// The whole length is reserved already.
+    pub declared: bool,
+}
+
+impl Form {
+    /// All parts, the files among them on the disk.
+    ///
+    /// # Errors
+    /// 4xx for everything that can be wrong with a form, 408 for one that stands still, 507 for a full disk.
+    pub async fn read(self, body: &mut ReqBody) -> Result<Upload, Problem> {
+        let fed = Held::default();
         let reader = Reader {
-            parts: Multipart::new(stream, boundary),
+            parts: Multipart::new(Paced::new(body, fed.clone(), self.limit.bytes_max), self.boundary),
             fed,
-            limit,
-            folder,
-            upload: Upload { files: Vec::new(), fields: Vec::new(), _held: held },
-            declared: declared.is_some(),
+            limit: self.limit,
+            folder: self.folder,
+            upload: Upload { files: Vec::new(), fields: Vec::new(), _held: self.held },
+            declared: self.declared,
         };
         match timeout(Duration::from_secs(RECEIVE_S_MAX), reader.read()).await {
             Ok(received) => received,
             Err(_) => Err(Problem::new(Code::RequestTimeout, format!("the upload took longer than {RECEIVE_S_MAX} s"))),
         }
-    };
-    req.replace_body(body);
-    received
+    }
 }
 
 /// Where temporary files lie: on the volume of the data, and emptied at the start.

@@ -5,6 +5,7 @@
 
 mod bed;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use api::gate::{Access, BodyKind};
@@ -12,6 +13,7 @@ use api::keys::Key;
 use api::openapi::document;
 use api::routes::{self, Route};
 use api::scopes::Scope;
+use bed::voice::store;
 use bed::{Bed, json, request, status};
 use futures::{SinkExt, StreamExt};
 use salvo::Server;
@@ -40,7 +42,7 @@ enum Thing {
     Key,
     /// A voice that is being made of recordings.
     Clone,
-    /// Presets belong to everybody; clones have a test of their own.
+    /// Presets and shared voices are everybody's, so the common tests name a preset; private ones have tests of their own below.
     Voice,
 }
 
@@ -307,15 +309,83 @@ async fn every_body_with_an_id() {
     assert!(cases >= 10, "{cases}");
 }
 
+/// A refusal without the name of what was asked for.
+async fn nameless(response: Response, name: &str) -> (u16, String) {
+    let (code, body) = refusal(response).await;
+    (code, body.to_string().replace(name, "?"))
+}
+
+#[tokio::test]
+async fn every_path_with_a_private_voice() {
+    let bed = Bed::without_workers().await;
+    let private = store(&bed, "somebody", |voice| (voice.name, voice.private) = (CANARY.into(), true)).await.id.to_string();
+    let unchanged = bed.app.storage.blobs.voice_blobs(private.parse().unwrap(), i64::MAX).await.unwrap();
+    let routes = routes::table().into_iter().filter(|route| route.path.contains('{') && thing_in(route.path) == Thing::Voice);
+    let mut cases = 0;
+    for route in routes {
+        let (path, nowhere) = (with_id(&route, &private), with_id(&route, NOBODY));
+        for (asked, of_nobody) in variants(&route, &path, &bed.key).into_iter().zip(variants(&route, &nowhere, &bed.key)) {
+            let answer = nameless(bed.send(asked).await, &private).await;
+            assert_eq!(answer, nameless(bed.send(of_nobody).await, NOBODY).await, "{} {path}", route.method);
+            // Taking away what is not there is no mistake where it says so for everything.
+            let harmless = route.path == "/api/favorites/{voice_id}" && route.method == Method::DELETE && answer.0 == 204;
+            assert!(answer.0 == 404 || harmless, "{} {path}: {answer:?}", route.method);
+            cases += 1;
+        }
+    }
+    assert!(cases >= 20, "{cases}");
+    assert_eq!(bed.app.storage.blobs.voice_blobs(private.parse().unwrap(), i64::MAX).await.unwrap(), unchanged);
+}
+
+#[tokio::test]
+async fn every_body_that_names_a_private_voice() {
+    let bed = Bed::without_workers().await;
+    let own = Theirs::make(&bed).await;
+    let private = store(&bed, "somebody", |voice| (voice.name, voice.private) = (CANARY.into(), true)).await.id.to_string();
+    let table = routes::table();
+    let document = document(&table);
+    let mut cases = 0;
+    for route in table.iter().filter(|route| route.gate.body == BodyKind::Json && !route.path.contains('{')) {
+        for field in
+            fields_of(&document, route).0.into_iter().filter(|field| ["voice_id", "voice", "voices", "voice_ids"].contains(&field.as_str()))
+        {
+            let ask = async |id: &str| {
+                let mut body = example_of(route).unwrap_or_else(|| panic!("{} shows no example of its body", route.path));
+                let given = body.as_object_mut().unwrap();
+                // A task that is named is one's own: the voice alone is in question.
+                let tasks: Vec<String> = given.keys().filter(|name| thing_named(route.path, name) == Some(Thing::Generation)).cloned().collect();
+                given.retain(|name, _| thing_named(route.path, name).is_none() && !["voice_id", "voice"].contains(&name.as_str()));
+                given.extend(tasks.into_iter().map(|name| (name, json!(own.generation))));
+                let named: BTreeMap<String, &str> = match &given.get("voices") {
+                    Some(Value::Object(voices)) => voices.keys().map(|name| (name.clone(), id)).collect(),
+                    _ => BTreeMap::new(),
+                };
+                body[&field] = match field.as_str() {
+                    "voices" => json!(named),
+                    "voice_ids" => json!([id]),
+                    _ => json!(id),
+                };
+                nameless(bed.send(with_key(&route.method, route.path, &bed.key).json(&body)).await, id).await
+            };
+            let answer = ask(&private).await;
+            assert_eq!(answer, ask(NOBODY).await, "{} {field}", route.path);
+            assert_eq!(answer.0, 404, "{} {field}: {}", route.path, answer.1);
+            cases += 1;
+        }
+    }
+    assert!(cases >= 8, "{cases}");
+}
+
 /// Lists, totals, the queue and the state of the system tell nothing of it, whatever they are narrowed by.
 #[tokio::test]
 async fn nothing_that_is_read_tells_of_it() {
     let bed = Bed::without_workers().await;
     let other = bed.new_key(&Scope::ALL).await;
     let theirs = Theirs::make(&bed).await;
+    let private = store(&bed, &bed.owner(), |voice| (voice.name, voice.private) = (CANARY.into(), true)).await.id.to_string();
     let table = routes::table();
     let document = document(&table);
-    let secrets = [CANARY, &theirs.generation, &theirs.montage, &theirs.key];
+    let secrets = [CANARY, &theirs.generation, &theirs.montage, &theirs.key, &private];
     let streams = ["/ws", "/api/events"];
     let readable = |route: &&Route| {
         let public = route.gate.access == Access::Public;
@@ -325,7 +395,7 @@ async fn nothing_that_is_read_tells_of_it() {
     for route in table.iter().filter(readable) {
         let mut paths = vec![route.path.to_owned()];
         for name in fields_of(&document, route).1 {
-            let ids = [&theirs.generation, &theirs.montage, CANARY];
+            let ids = [&theirs.generation, &theirs.montage, &private, CANARY];
             paths.extend(ids.map(|value| format!("{}?{name}={value}", route.path)));
         }
         for path in paths {

@@ -24,10 +24,10 @@ const RATIO_FREE_BYTES: u64 = 64 * 1024;
 
 /// Where to write the files of which voices.
 #[derive(Debug)]
-pub(crate) struct Extraction {
-    pub(crate) folder: PathBuf,
+pub struct Extraction {
+    pub folder: PathBuf,
     /// Ids in the archive.
-    pub(crate) voices: Vec<String>,
+    pub voices: Vec<String>,
 }
 
 fn wrong(detail: impl Into<String>) -> ArchiveFault {
@@ -35,7 +35,10 @@ fn wrong(detail: impl Into<String>) -> ArchiveFault {
 }
 
 /// Checks all of it; with an [`Extraction`] writes what is wanted.
-pub(crate) fn read(mut file: File, limits: &ArchiveLimits, extraction: Option<&Extraction>) -> Result<ArchiveContents, ArchiveFault> {
+///
+/// # Errors
+/// An [`ArchiveFault`]; nothing of the archive is to be believed then, and what was written is the caller's to delete.
+pub fn read(mut file: File, limits: &ArchiveLimits, extraction: Option<&Extraction>) -> Result<ArchiveContents, ArchiveFault> {
     let places = places(zip::entries(&mut file, limits.members_max)?, limits)?;
     let mut reader = Reader { file, places, limits };
     let manifest = reader.manifest()?;

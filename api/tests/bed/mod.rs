@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub(crate) mod line;
+pub(crate) mod voice;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
