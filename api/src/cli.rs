@@ -67,6 +67,9 @@ pub enum Command {
     /// Make, list and revoke API keys; works while the server runs
     #[command(subcommand)]
     Keys(Keys),
+    /// List, pull, check and remove models for neural speech
+    #[command(subcommand)]
+    Models(Models),
     /// Speak a text into a file, without a server
     Say(Say),
     /// Look at what is needed to speak, and say how to mend what is missing
@@ -130,6 +133,30 @@ pub enum Keys {
         /// At most so many lines
         #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Models {
+    /// What can be had, what lies here, what each needs
+    List,
+    /// Fetch a model from the hub; goes on where an earlier pull broke off
+    Pull {
+        /// As in `models list`
+        id: String,
+        /// Take its files from this folder instead, for machines without a network
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+    },
+    /// Read every byte of what is installed, and say what is not as it was
+    Verify {
+        /// [default: all]
+        id: Option<String>,
+    },
+    /// Delete a model from this disk
+    Remove {
+        /// As in `models list`
+        id: String,
     },
 }
 

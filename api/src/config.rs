@@ -114,6 +114,14 @@ pub struct Config {
     pub audio_ms_max: u64,
     /// What an archive of voices may hold, unpacked.
     pub archive_bytes_max: u64,
+    /// Where models for neural speech lie. Default: `models` in the data folder.
+    pub models_dir: Option<PathBuf>,
+    /// A folder with manifests (`*.toml`) of other models than those that the program knows.
+    pub models_catalogue_dir: Option<PathBuf>,
+    /// The hub that models are pulled from, or a mirror of it.
+    pub models_endpoint: String,
+    /// For models that the hub gives only to those who have accepted their terms.
+    pub models_token: Option<Secret>,
     pub log_format: LogFormat,
     /// As in `tracing_subscriber`'s EnvFilter, such as `info,api=debug`.
     pub log_filter: String,
@@ -138,6 +146,23 @@ pub enum Role {
 pub enum EngineChoice {
     Builtin,
     Scripted,
+}
+
+/// A setting that no log shows.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(...)")
+    }
 }
 
 impl Config {
@@ -168,6 +193,11 @@ impl Config {
     /// Those that can be read; others stop the start.
     pub fn download_addresses(&self) -> Vec<SocketAddr> {
         self.download_allowed.iter().filter_map(|text| text.parse().ok()).collect()
+    }
+
+    /// Where models lie.
+    pub fn models_folder(&self) -> PathBuf {
+        self.models_dir.clone().unwrap_or_else(|| self.data_dir.join("models"))
     }
 
     /// The configured database, or the file in the data folder.
@@ -226,6 +256,10 @@ impl Config {
             decode_hosts_max: 2,
             audio_ms_max: 4 * 3_600_000,
             archive_bytes_max: 512 * 1024 * 1024,
+            models_dir: None,
+            models_catalogue_dir: None,
+            models_endpoint: models::hub::PUBLIC_ENDPOINT.into(),
+            models_token: None,
             log_format: LogFormat::Text,
             log_filter: "info".into(),
         }

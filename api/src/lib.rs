@@ -44,6 +44,7 @@ pub mod limited;
 pub mod limits;
 pub mod listen;
 pub mod logging;
+pub mod manage_models;
 pub mod open_files;
 pub mod openapi;
 pub mod openapi_examples;

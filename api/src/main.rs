@@ -9,7 +9,7 @@ use api::cli::{Cli, Command, Keys};
 use api::config::{self, Config};
 use api::create_key::{self, NewKey};
 use api::doctor::{self, State};
-use api::{backup, decode_host, hold_queue, isolated_job, key_audit, limited, logging, say, serve};
+use api::{backup, decode_host, hold_queue, isolated_job, key_audit, limited, logging, manage_models, say, serve};
 use clap::Parser;
 use jobs::clock::SystemClock;
 
@@ -77,6 +77,10 @@ async fn run(command: Command, config: Config) -> ExitCode {
         Command::DecodeHost { request } => decode(&request),
         Command::Limited { limits, command } => become_limited(&limits, &command),
         Command::Keys(command) => keys(command, &config).await,
+        Command::Models(command) => match manage_models::run(&config, command).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(FAILED, &error),
+        },
         Command::Say(wish) => match say::say(&config, &wish).await {
             Ok(said) => {
                 println!("{}: {:.2} s, spoken by {}", wish.output.display(), said.duration_ms as f64 / 1000.0, said.voice);

@@ -1,0 +1,173 @@
+//! `clonyvoice models`: the models on this disk, from the command line, while the server runs or not.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use jobs::clock::{Clock, SystemClock};
+use models::catalogue::{Catalogue, CatalogueError};
+use models::folder::{FolderError, ModelFolder};
+use models::hub::{Hub, HubConfig, HubError};
+use models::import::{ImportError, import};
+use models::lock::{LockFile, Source};
+use models::manifest::{Manifest, ManifestError, Precision};
+use models::pull::{Progress, PullConfig, PullError, pull};
+
+use crate::cli::Models;
+use crate::config::Config;
+use crate::wire::time::rfc3339;
+
+/// The text is for the person at the terminal.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelsError {
+    #[error("there is no model \"{wanted}\"; `clonyvoice models list` shows {known}")]
+    NoModel { wanted: String, known: String },
+    #[error("{0} is not installed")]
+    NotInstalled(String),
+    #[error("{}; `clonyvoice models remove` and `models pull` mend that", .0.join("; "))]
+    Faults(Vec<String>),
+    #[error(transparent)]
+    Builtin(#[from] ManifestError),
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    #[error("{0}; pull again to go on where it ended")]
+    Pull(PullError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error("the work ended before its time: {0}")]
+    Join(#[from] tokio::task::JoinError),
+}
+
+/// The catalogue that a configuration asks for.
+pub fn catalogue(config: &Config) -> Result<Catalogue, ModelsError> {
+    let catalogue = Catalogue::builtin()?;
+    match &config.models_catalogue_dir {
+        Some(folder) => Ok(catalogue.with_folder(folder)?),
+        None => Ok(catalogue),
+    }
+}
+
+/// The hub that a configuration asks for.
+pub fn hub(config: &Config) -> Result<Hub, HubError> {
+    let token = config.models_token.as_ref().map(|token| token.reveal().to_owned());
+    Hub::new(HubConfig { endpoint: config.models_endpoint.clone(), token, ..HubConfig::default() })
+}
+
+pub async fn run(config: &Config, command: Models) -> Result<(), ModelsError> {
+    let (catalogue, folder) = (catalogue(config)?, ModelFolder::new(config.models_folder()));
+    match command {
+        Models::List => list(&catalogue, &folder),
+        Models::Pull { id, from } => {
+            let manifest = find(&catalogue, &id)?.clone();
+            let lock = match from {
+                Some(from) => import_from(manifest, from.as_path(), folder.clone()).await?,
+                None => pull_from(&hub(config)?, &manifest, &folder).await?,
+            };
+            eprintln!();
+            println!(
+                "{}: {} in {} files, checked, in {}",
+                lock.id,
+                size(lock.size_bytes()),
+                lock.files.len(),
+                folder.path_of(&id)?.display()
+            );
+            Ok(())
+        }
+        Models::Verify { id } => verify(&folder, id).await,
+        Models::Remove { id } => {
+            let gone = tokio::task::spawn_blocking({
+                let (folder, id) = (folder.clone(), id.clone());
+                move || folder.remove(&id)
+            });
+            if gone.await?? { Ok(println!("{id}: removed")) } else { Err(ModelsError::NotInstalled(id)) }
+        }
+    }
+}
+
+fn find<'c>(catalogue: &'c Catalogue, id: &str) -> Result<&'c Manifest, ModelsError> {
+    catalogue.get(id).ok_or_else(|| ModelsError::NoModel {
+        wanted: id.into(),
+        known: catalogue
+            .all()
+            .iter()
+            .filter(|manifest| manifest.offered)
+            .map(|manifest| manifest.id.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
+    })
+}
+
+fn list(catalogue: &Catalogue, folder: &ModelFolder) -> Result<(), ModelsError> {
+    let installed = folder.installed()?;
+    let lock_of = |id: &str| installed.iter().find(|lock| lock.id == id);
+    println!("{:<30} {:>8} {:>9}  {:<12} {:<20} state", "id", "download", "memory", "licence", "can");
+    for manifest in catalogue.all().iter().filter(|manifest| manifest.offered || lock_of(&manifest.id).is_some()) {
+        println!("{}", line(manifest, lock_of(&manifest.id)));
+    }
+    for lock in installed.iter().filter(|lock| catalogue.get(&lock.id).is_none()) {
+        println!("{:<30} {:>8} {:>9}  {:<12} {:<20} installed, not in the catalogue", lock.id, size(lock.size_bytes()), "", "", "");
+    }
+    Ok(())
+}
+
+fn line(manifest: &Manifest, lock: Option<&LockFile>) -> String {
+    // What a machine without a GPU loads.
+    let memory = manifest.memory_mb.get(&Precision::Q8_0).or_else(|| manifest.memory_mb.values().min());
+    let memory = memory.map_or_else(String::new, |mb| size(u64::from(*mb) * 1_000_000));
+    let can: Vec<String> = manifest.abilities.iter().map(|ability| format!("{ability:?}").to_ascii_lowercase()).collect();
+    let state = match lock {
+        None => "can be pulled".to_owned(),
+        Some(LockFile { source: Source::Folder, installed_at_ms, .. }) => format!("installed from a folder, {}", rfc3339(*installed_at_ms)),
+        Some(LockFile { installed_at_ms, .. }) => format!("installed, {}", rfc3339(*installed_at_ms)),
+    };
+    let download = size(lock.map_or_else(|| manifest.size_bytes(), LockFile::size_bytes));
+    format!("{:<30} {download:>8} {memory:>9}  {:<12} {:<20} {state}", manifest.id, manifest.licence, can.join(", "))
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        1_000_000_000.. => format!("{:.1} GB", bytes as f64 / 1e9),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
+/// On stderr, over itself.
+fn show(progress: Progress) -> ControlFlow<()> {
+    let share = progress.done_bytes as f64 / progress.total_bytes.max(1) as f64;
+    let _ = write!(io::stderr(), "\r{:>5.1} % of {}", share * 100.0, size(progress.total_bytes));
+    ControlFlow::Continue(())
+}
+
+async fn pull_from(hub: &Hub, manifest: &Manifest, folder: &ModelFolder) -> Result<LockFile, ModelsError> {
+    pull(hub, manifest, folder, PullConfig::default(), SystemClock.now_ms(), &mut show).await.map_err(ModelsError::Pull)
+}
+
+async fn import_from(manifest: Manifest, from: &Path, folder: ModelFolder) -> Result<LockFile, ModelsError> {
+    let from = from.to_owned();
+    let work = move || import(&manifest, &from, &folder, SystemClock.now_ms(), &mut show);
+    Ok(tokio::task::spawn_blocking(work).await??)
+}
+
+async fn verify(folder: &ModelFolder, id: Option<String>) -> Result<(), ModelsError> {
+    let ids = match id {
+        Some(id) => vec![id],
+        None => folder.installed()?.into_iter().map(|lock| lock.id).collect(),
+    };
+    let mut wrong = Vec::new();
+    for id in ids {
+        let faults = tokio::task::spawn_blocking({
+            let (folder, id) = (folder.clone(), id.clone());
+            move || folder.verify(&id)
+        });
+        let faults = faults.await??.ok_or_else(|| ModelsError::NotInstalled(id.clone()))?;
+        if faults.is_empty() {
+            println!("{id}: as it was pulled");
+        }
+        wrong.extend(faults.into_iter().map(|fault| format!("{id}: {} {}", fault.path, fault.what)));
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(ModelsError::Faults(wrong)) }
+}
