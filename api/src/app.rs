@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use jobs::Jobs;
 use jobs::clock::Clock;
+use models::library::Library;
 use salvo::extract::{Extractible, Metadata};
 use salvo::oapi::{Components, EndpointArgRegister, Operation};
 use salvo::{Depot, Request};
@@ -37,6 +38,8 @@ pub struct AppState {
     pub config: Config,
     pub storage: Storage,
     pub jobs: Jobs,
+    /// The models of this node.
+    pub library: Arc<Library>,
     pub clock: Arc<dyn Clock>,
     pub limits: Limits,
     pub failures: Failures,
@@ -67,7 +70,7 @@ pub struct AppState {
 
 impl App {
     #[allow(clippy::disallowed_methods, reason = "the zero of the steady clock")]
-    pub fn new(config: Config, storage: Storage, jobs: Jobs, clock: Arc<dyn Clock>, node_id: &str) -> Self {
+    pub fn new(config: Config, storage: Storage, jobs: Jobs, library: Arc<Library>, clock: Arc<dyn Clock>, node_id: &str) -> Self {
         Self(Arc::new(AppState {
             limits: Limits::new(config.strict_rate_limits),
             failures: Failures::new(FailuresConfig {
@@ -95,6 +98,7 @@ impl App {
             config,
             storage,
             jobs,
+            library,
             clock,
         }))
     }

@@ -414,6 +414,7 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
             return Err((key, format!("\"{origin}\" is no origin such as https://app.example: scheme, host, perhaps a port, and no path")));
         }
     }
+    models::hub::endpoint_of(&config.models_endpoint).map_err(|error| ("models_endpoint", error.to_string()))?;
     if config.tls_cert.is_some() != config.tls_key.is_some() {
         let (set, missing) = if config.tls_cert.is_some() { ("tls_cert", "tls_key") } else { ("tls_key", "tls_cert") };
         return Err((set, format!("is of no use without {missing}")));

@@ -7,8 +7,9 @@ use std::path::Path;
 use jobs::clock::{Clock, SystemClock};
 use models::catalogue::{Catalogue, CatalogueError};
 use models::folder::{FolderError, ModelFolder};
-use models::hub::{Hub, HubConfig, HubError};
+use models::hub::{Hub, HubConfig, HubError, Token};
 use models::import::{ImportError, import};
+use models::library::Library;
 use models::lock::{LockFile, Source};
 use models::manifest::{Manifest, ManifestError, Precision};
 use models::pull::{Progress, PullConfig, PullError, pull};
@@ -42,30 +43,30 @@ pub enum ModelsError {
     Join(#[from] tokio::task::JoinError),
 }
 
-/// The catalogue that a configuration asks for.
-pub fn catalogue(config: &Config) -> Result<Catalogue, ModelsError> {
-    let catalogue = Catalogue::builtin()?;
-    match &config.models_catalogue_dir {
-        Some(folder) => Ok(catalogue.with_folder(folder)?),
-        None => Ok(catalogue),
+/// What a configuration says of models.
+///
+/// # Errors
+/// For a manifest of the operator's that can't be read.
+pub fn library(config: &Config) -> Result<Library, ModelsError> {
+    let mut catalogue = Catalogue::builtin()?;
+    if let Some(folder) = &config.models_catalogue_dir {
+        catalogue = catalogue.with_folder(folder)?;
     }
-}
-
-/// The hub that a configuration asks for.
-pub fn hub(config: &Config) -> Result<Hub, HubError> {
-    let token = config.models_token.as_ref().map(|token| token.reveal().to_owned());
-    Hub::new(HubConfig { endpoint: config.models_endpoint.clone(), token, ..HubConfig::default() })
+    let token = config.models_token.as_ref().map(|token| Token(token.reveal().to_owned()));
+    let hub = HubConfig { endpoint: config.models_endpoint.clone(), token, ..HubConfig::default() };
+    Ok(Library { catalogue, folder: ModelFolder::new(config.models_folder()), hub })
 }
 
 pub async fn run(config: &Config, command: Models) -> Result<(), ModelsError> {
-    let (catalogue, folder) = (catalogue(config)?, ModelFolder::new(config.models_folder()));
+    let library = library(config)?;
+    let folder = library.folder.clone();
     match command {
-        Models::List => list(&catalogue, &folder),
+        Models::List => list(&library),
         Models::Pull { id, from } => {
-            let manifest = find(&catalogue, &id)?.clone();
+            let manifest = find(&library.catalogue, &id)?.clone();
             let lock = match from {
                 Some(from) => import_from(manifest, from.as_path(), folder.clone()).await?,
-                None => pull_from(&hub(config)?, &manifest, &folder).await?,
+                None => pull_from(&Hub::new(library.hub)?, &manifest, &folder).await?,
             };
             eprintln!();
             println!(
@@ -101,14 +102,12 @@ fn find<'c>(catalogue: &'c Catalogue, id: &str) -> Result<&'c Manifest, ModelsEr
     })
 }
 
-fn list(catalogue: &Catalogue, folder: &ModelFolder) -> Result<(), ModelsError> {
-    let installed = folder.installed()?;
-    let lock_of = |id: &str| installed.iter().find(|lock| lock.id == id);
+fn list(library: &Library) -> Result<(), ModelsError> {
     println!("{:<30} {:>8} {:>9}  {:<12} {:<20} state", "id", "download", "memory", "licence", "can");
-    for manifest in catalogue.all().iter().filter(|manifest| manifest.offered || lock_of(&manifest.id).is_some()) {
-        println!("{}", line(manifest, lock_of(&manifest.id)));
+    for (manifest, lock) in library.shown()? {
+        println!("{}", line(manifest, lock.as_ref()));
     }
-    for lock in installed.iter().filter(|lock| catalogue.get(&lock.id).is_none()) {
+    for lock in library.folder.installed()?.iter().filter(|lock| library.catalogue.get(&lock.id).is_none()) {
         println!("{:<30} {:>8} {:>9}  {:<12} {:<20} installed, not in the catalogue", lock.id, size(lock.size_bytes()), "", "", "");
     }
     Ok(())

@@ -236,6 +236,7 @@ fn own_problems(method: &Method, path: &str) -> Vec<Code> {
         "/api/generate/regenerate-chunk" => {
             [&[Code::TaskNotFound, Code::ChunkNotFound, Code::AudioNotFound, Code::Gone], &speak[..], &wanted_audio[..]].concat()
         }
+        "/api/models" if *method == Method::POST => vec![Code::QueueFull, Code::Gone],
         "/api/clone/cancel" => vec![Code::TaskNotFound, Code::NotCancellable],
         path if path.starts_with("/api/clone/") => vec![Code::EngineUnavailable, Code::QueueFull, Code::ToolNotInstalled, Code::Gone],
         path if path.starts_with("/api/generate/") => [&speak[..], &wanted_audio[..]].concat(),

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::body::DrainBody;
 use crate::cors::Cors;
 use crate::endpoints::{
-    api_keys, audio, categories, chunk_audio, clone, docs, download, events, favorites, generate, generations, health, jobs, montages,
+    api_keys, audio, categories, chunk_audio, clone, docs, download, events, favorites, generate, generations, health, jobs, models, montages,
     queue, regenerate, system, text, timeline, timeline_media, voice_archives, voices, websocket, ws_ticket,
 };
 use crate::gate::{Access, BodyKind, Gate};
@@ -214,6 +214,8 @@ pub fn table() -> Vec<Route> {
         }
         "System" {
             get("/api/system/status", scope(Scope::SystemRead)) => system::system_status;
+            get("/api/models", scope(Scope::SystemRead)) => models::list, ours;
+            post("/api/models", scope(Scope::SystemRead)) => models::pull, ours, adds_work;
             get("/healthz", Access::Public) => health::healthz, ours;
             get("/readyz", Access::Public) => health::readyz, ours;
             get("/openapi.json", Access::Public) => docs::openapi_json, ours;

@@ -42,6 +42,7 @@ impl Scope {
             "clone" | "design" | "voices" => Self::CloneCreate,
             "timeline" => Self::TtsTimeline,
             "audio" => Self::AudioProcess,
+            "models" => Self::SystemRead,
             _ => Self::TtsGenerate,
         }
     }

@@ -16,6 +16,7 @@ use jobs::plan::PlanLimits;
 use jobs::room::RoomConfig;
 use jobs::worker::{Worker, WorkerConfig};
 use jobs::{Jobs, JobsConfig};
+use models::library::Library;
 use salvo::conn::Acceptor;
 use storage::data_folder::{DataFolder, Instance};
 use storage::rows::RowsConfig;
@@ -27,6 +28,7 @@ use crate::config::{Config, Role};
 use crate::create_key::{self, KeyCommandError, NewKey};
 use crate::keys::Key;
 use crate::listen::{self, Door, ListenError};
+use crate::manage_models::{self, ModelsError};
 use crate::{isolated_job, keep_limits, open_files, routes, speech};
 
 /// How long open sockets may take to say goodbye.
@@ -48,6 +50,8 @@ pub enum ServeError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error("models: {0}")]
+    Models(#[from] ModelsError),
     #[error("first key: {0}")]
     Key(#[from] KeyCommandError),
     #[error("{0}")]
@@ -64,11 +68,12 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let watcher = tokio::spawn(storage.rows.clone().watch_other_processes());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let engine = start_engine(&config, &folder).await?;
+    let library = Arc::new(manage_models::library(&config)?);
     let jobs = Jobs::new(storage.clone(), engine.clone(), clock.clone(), jobs_config(&config, &instance));
     let door = listen::open(&config).await?;
     let worker = match config.role {
         Role::All => {
-            let work = worker_config(&config, &instance)?;
+            let work = worker_config(&config, &instance, library.clone())?;
             let worker = Worker::start(storage.clone(), engine.clone(), clock.clone(), &instance.node_id, work).await?;
             jobs.attach(&worker);
             Some(worker)
@@ -76,7 +81,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         Role::Api => None,
     };
     first_key(&config, &storage.rows, clock.as_ref()).await?;
-    let app = App::new(config, storage, jobs, clock, &instance.node_id);
+    let app = App::new(config, storage, jobs, library, clock, &instance.node_id);
     keep_limits::restore(&app.storage.rows, &app.limits, app.limits_us()).await?;
     let ended = match door {
         Door::Plain(acceptor) => run(app, acceptor, worker, engine, instance).await,
@@ -95,7 +100,7 @@ pub async fn work(config: Config) -> Result<(), ServeError> {
     let watcher = tokio::spawn(storage.rows.clone().watch_other_processes());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let engine = start_engine(&config, &folder).await?;
-    let work = worker_config(&config, &instance)?;
+    let work = worker_config(&config, &instance, Arc::new(manage_models::library(&config)?))?;
     let worker = Worker::start(storage.clone(), engine.clone(), clock, &instance.node_id, work).await?;
     tracing::info!(worker.slots = speech::workers(&config), server.version = env!("CARGO_PKG_VERSION"), "working");
     let signal = stop_signal().await?;
@@ -210,11 +215,12 @@ fn jobs_config(config: &Config, instance: &Instance) -> JobsConfig {
     JobsConfig { limits, room, slots, temporary_folder: instance.temporary.clone(), tools: config.tools() }
 }
 
-fn worker_config(config: &Config, instance: &Instance) -> Result<WorkerConfig, ServeError> {
+fn worker_config(config: &Config, instance: &Instance, library: Arc<Library>) -> Result<WorkerConfig, ServeError> {
     Ok(WorkerConfig {
         cpu_slots: speech::workers(config),
         io_slots: MERGE_SLOTS,
         lease: LeaseConfig { lease_ms: config.lease_ms.cast_signed(), beat_ms: config.heartbeat_ms },
+        library: Some(library),
         isolation: Some(isolated_job::isolation(config)?),
         tools: config.tools(),
         downloads: Some(Arc::new(config.downloads())),

@@ -353,7 +353,8 @@ async fn every_body_that_names_a_private_voice() {
                 let mut body = example_of(route).unwrap_or_else(|| panic!("{} shows no example of its body", route.path));
                 let given = body.as_object_mut().unwrap();
                 // A task that is named is one's own: the voice alone is in question.
-                let tasks: Vec<String> = given.keys().filter(|name| thing_named(route.path, name) == Some(Thing::Generation)).cloned().collect();
+                let tasks: Vec<String> =
+                    given.keys().filter(|name| thing_named(route.path, name) == Some(Thing::Generation)).cloned().collect();
                 given.retain(|name, _| thing_named(route.path, name).is_none() && !["voice_id", "voice"].contains(&name.as_str()));
                 given.extend(tasks.into_iter().map(|name| (name, json!(own.generation))));
                 let named: BTreeMap<String, &str> = match &given.get("voices") {

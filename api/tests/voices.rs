@@ -10,7 +10,6 @@ use bytes::Bytes;
 use salvo::http::{Method, Response};
 use serde_json::{Value, json};
 use storage::BlobKey;
-use storage::voices::{Voice, VoicePreview, VoiceSample};
 use uuid::Uuid;
 
 const NOBODY: &str = "0197f000-0000-7000-8000-000000000000";

@@ -7,6 +7,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
 use engine::handle::EngineHandle;
+use models::library::Library;
 use serde::{Deserialize, Serialize};
 use storage::Storage;
 use storage::leases::Fence;
@@ -98,6 +99,7 @@ fn judge(status: ExitStatus, answer: &[u8]) -> Result<Committed, JobError> {
 pub struct Outside {
     pub tools: Tools,
     pub downloads: Option<Arc<DownloadConfig>>,
+    pub library: Option<Arc<Library>>,
 }
 
 /// The other process' side: runs a job whose lease its parent holds and keeps alive. `token` fires when the parent is gone.
@@ -114,9 +116,9 @@ pub async fn run_isolated(
         let job = storage::leases::find_leased(storage.rows.read(), fence).await?.ok_or(JobError::Fenced)?;
         let kind = JobKind::parse(&job.kind, &job.payload).map_err(|error| JobError::Discard(format!("payload: {error}")))?;
         let temporary_folder = temporary_folder.as_path().into();
-        let Outside { tools, downloads } = outside;
-        let context =
-            JobContext { storage, engine, clock, temporary_folder, tools, downloads, in_flight: Arc::default(), job: Arc::new(job), token };
+        let Outside { tools, downloads, library } = outside;
+        let in_flight = Arc::default();
+        let context = JobContext { storage, engine, clock, temporary_folder, tools, downloads, library, in_flight, job: Arc::new(job), token };
         kind.run(&context).await
     };
     match ended.await {

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use engine::handle::EngineHandle;
+use models::library::Library;
 use serde::{Deserialize, Serialize};
 use storage::leases::{ClaimedJob, Fence};
 use storage::{Storage, StorageError, Tx};
@@ -31,6 +32,8 @@ pub(crate) struct JobContext {
     /// Where none, nothing is downloaded.
     pub downloads: Option<Arc<DownloadConfig>>,
     pub in_flight: Arc<InFlight>,
+    /// Of a process that keeps models.
+    pub library: Option<Arc<Library>>,
     pub job: Arc<ClaimedJob>,
     /// Fires when the run must stop.
     pub token: CancellationToken,

@@ -30,6 +30,7 @@ pub mod montages;
 mod moves;
 pub mod pause;
 pub mod plan;
+pub mod pull_model;
 mod queue;
 pub mod recordings;
 mod recover;

@@ -18,6 +18,7 @@ use crate::Jobs;
 use crate::clone_voice::CloneVoice;
 use crate::download_video::DownloadVideo;
 use crate::job::{Committed, JobContext, JobError};
+use crate::pull_model::PullModel;
 use crate::room::{Full, FullReason};
 use crate::settle::{CODE_CRASHED, Verdict};
 use crate::submission::{SubmitError, TraceContext};
@@ -33,6 +34,7 @@ const RETRY_AFTER_S: u64 = 10;
 pub(crate) enum LoneKind {
     CloneVoice(CloneVoice),
     DownloadVideo(DownloadVideo),
+    PullModel(PullModel),
 }
 
 /// How a job ended without being done.
@@ -51,6 +53,7 @@ impl LoneKind {
         Some(match kind {
             CloneVoice::NAME => serde_json::from_str(payload).map(Self::CloneVoice),
             DownloadVideo::NAME => serde_json::from_str(payload).map(Self::DownloadVideo),
+            PullModel::NAME => serde_json::from_str(payload).map(Self::PullModel),
             _ => return None,
         })
     }
@@ -59,6 +62,7 @@ impl LoneKind {
         match self {
             Self::CloneVoice(_) => CloneVoice::NAME,
             Self::DownloadVideo(_) => DownloadVideo::NAME,
+            Self::PullModel(_) => PullModel::NAME,
         }
     }
 
@@ -66,6 +70,7 @@ impl LoneKind {
         match self {
             Self::CloneVoice(_) => CloneVoice::QUEUE,
             Self::DownloadVideo(_) => DownloadVideo::QUEUE,
+            Self::PullModel(_) => PullModel::QUEUE,
         }
     }
 
@@ -73,6 +78,7 @@ impl LoneKind {
         match self {
             Self::CloneVoice(_) => CloneVoice::ATTEMPTS_MAX,
             Self::DownloadVideo(_) => DownloadVideo::ATTEMPTS_MAX,
+            Self::PullModel(_) => PullModel::ATTEMPTS_MAX,
         }
     }
 
@@ -80,6 +86,7 @@ impl LoneKind {
         match self {
             Self::CloneVoice(_) => CloneVoice::TIMEOUT_MS,
             Self::DownloadVideo(_) => DownloadVideo::TIMEOUT_MS,
+            Self::PullModel(_) => PullModel::TIMEOUT_MS,
         }
     }
 
@@ -87,6 +94,7 @@ impl LoneKind {
         match self {
             Self::CloneVoice(job) => serde_json::to_string(job),
             Self::DownloadVideo(job) => serde_json::to_string(job),
+            Self::PullModel(job) => serde_json::to_string(job),
         }
     }
 
@@ -94,6 +102,7 @@ impl LoneKind {
         match self {
             Self::CloneVoice(job) => job.run(context).await,
             Self::DownloadVideo(job) => job.run(context).await,
+            Self::PullModel(job) => job.run(context).await,
         }
     }
 
@@ -102,6 +111,7 @@ impl LoneKind {
         match self {
             Self::CloneVoice(job) => Some(job.voice_id.to_string()),
             Self::DownloadVideo(_) => None,
+            Self::PullModel(_) => None,
         }
     }
 
@@ -110,6 +120,8 @@ impl LoneKind {
         match self {
             Self::CloneVoice(job) => job.ended(tx, job_id, end).await,
             Self::DownloadVideo(job) => Ok(vec![job.key(job_id)]),
+            // What was fetched is gone on with.
+            Self::PullModel(_) => Ok(Vec::new()),
         }
     }
 
@@ -118,6 +130,7 @@ impl LoneKind {
         match self {
             Self::CloneVoice(job) => job.can_run_again(tx, job_id).await,
             Self::DownloadVideo(_) => Ok(true),
+            Self::PullModel(_) => Ok(true),
         }
     }
 }
@@ -127,6 +140,7 @@ pub(crate) fn shown_as(kind: &str) -> Option<&'static str> {
     match kind {
         CloneVoice::NAME => Some(CloneVoice::SHOWN_AS),
         DownloadVideo::NAME => Some(DownloadVideo::SHOWN_AS),
+        PullModel::NAME => Some(PullModel::SHOWN_AS),
         _ => None,
     }
 }
@@ -314,6 +328,30 @@ impl Jobs {
             return Err(SubmitError::QueueFull(Full { reason: FullReason::Depth { open }, retry_after_s: RETRY_AFTER_S }));
         }
         Ok(())
+    }
+
+    /// The job of this dedupe key that lives already, or else this one, accepted.
+    pub(crate) async fn accept_once(&self, new: &NewLone) -> Result<Uuid, SubmitError> {
+        let live = async || match &new.dedupe_key {
+            Some(key) => lone_jobs::find_live(self.storage.rows.read(), key).await,
+            None => Ok(None),
+        };
+        if let Some(id) = live().await? {
+            return Ok(id);
+        }
+        let mut tx = self.storage.rows.begin().await?;
+        let accepted = match accept(&mut tx, new, self.clock.now_ms()).await {
+            Ok(()) => tx.commit().await,
+            Err(error) => Err(error),
+        };
+        match accepted {
+            Ok(()) => Ok(new.id),
+            // An equal one came between the look and the accept.
+            Err(StorageError::Conflict(_)) => {
+                live().await?.ok_or_else(|| StorageError::Busy("an equal job ended at this moment".into()).into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whether a job of this id is one without a generation, of these calls (`clone.create`, ...; of any where none is named), and the owner's.

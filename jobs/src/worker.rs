@@ -11,6 +11,7 @@ use apalis_core::error::BoxDynError;
 use apalis_core::monitor::Monitor;
 use apalis_core::worker::builder::WorkerBuilder;
 use engine::handle::EngineHandle;
+use models::library::Library;
 use storage::{Storage, StorageError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -34,6 +35,8 @@ pub struct WorkerConfig {
     /// Merges at a time.
     pub io_slots: usize,
     pub lease: LeaseConfig,
+    /// The models of this node, for what fetches them.
+    pub library: Option<Arc<Library>>,
     /// A job under which so many workers have died is discarded; with `isolation`, the last of these runs is in a process of its own, and
     /// only that process' death counts against it.
     pub crashes_max: i64,
@@ -60,6 +63,7 @@ impl WorkerConfig {
             cpu_slots: 2,
             io_slots: 2,
             lease: LeaseConfig::default(),
+            library: None,
             crashes_max: 3,
             isolation: None,
             ageing_ms: 60_000,
@@ -305,6 +309,7 @@ async fn run(shared: &Arc<WorkerShared>, leased: &Leased) -> Result<Committed, J
         tools: shared.context.tools.clone(),
         downloads: shared.context.downloads.clone(),
         in_flight: shared.context.in_flight.clone(),
+        library: shared.config.library.clone(),
         job: leased.job.clone(),
         token: attempt_token.clone(),
     };

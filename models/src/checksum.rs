@@ -74,7 +74,8 @@ impl Checksum {
 pub struct Found {
     pub size_bytes: u64,
     pub sha256: Sha256Hex,
-    git_blob: String,
+    /// git's id of these bytes.
+    pub git_blob: String,
 }
 
 /// Both sums as the bytes go by. git's begins with the length, so that must be known.

@@ -4,6 +4,7 @@
 //! The protocol is that of `https://huggingface.co/{repo}/resolve/{revision}/{path}`: a HEAD answers, or redirects elsewhere, with `ETag` or
 //! `X-Linked-Etag`, `Content-Length` or `X-Linked-Size`, and `X-Repo-Commit`. Mirrors do the same under another endpoint.
 
+use std::fmt;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
@@ -17,12 +18,22 @@ use crate::checksum::Checksum;
 pub const PUBLIC_ENDPOINT: &str = "https://huggingface.co";
 const REDIRECTS_MAX: usize = 10;
 
+/// A secret that the hub knows; no log shows it.
+#[derive(Clone)]
+pub struct Token(pub String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(...)")
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct HubConfig {
     /// Without a path; a mirror's where one is used.
     pub endpoint: String,
     /// For repositories that ask for one.
-    pub token: Option<String>,
+    pub token: Option<Token>,
     pub connect_ms: u64,
     /// How long a transfer may stand still.
     pub idle_ms: u64,
@@ -73,25 +84,21 @@ pub struct Place<'a> {
 pub struct Hub {
     http: Client,
     endpoint: Url,
-    token: Option<String>,
+    token: Option<Token>,
 }
 
 impl Hub {
     /// # Errors
     /// [`HubError::Unusable`] for an endpoint that is no http or https address.
     pub fn new(config: HubConfig) -> Result<Self, HubError> {
-        let unusable = |detail: String| HubError::Unusable { host: config.endpoint.clone(), detail };
-        let endpoint = Url::parse(&config.endpoint).map_err(|error| unusable(error.to_string()))?;
-        if !matches!(endpoint.scheme(), "http" | "https") || endpoint.host().is_none() {
-            return Err(unusable("an endpoint begins with http:// or https:// and a host".into()));
-        }
+        let endpoint = endpoint_of(&config.endpoint)?;
         let http = Client::builder()
             .redirect(Policy::none())
             .connect_timeout(Duration::from_millis(config.connect_ms))
             .read_timeout(Duration::from_millis(config.idle_ms))
             .user_agent(concat!("clonyvoice/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| unusable(chain(&error)))?;
+            .map_err(|error| HubError::Unusable { host: host_of(&endpoint), detail: chain(&error) })?;
         Ok(Self { http, endpoint, token: config.token })
     }
 
@@ -165,7 +172,7 @@ impl Hub {
     async fn send(&self, method: Method, url: &Url, from: Option<u64>, what: &str) -> Result<Response, HubError> {
         let mut request = self.http.request(method, url.clone());
         if let Some(token) = self.token.as_ref().filter(|_| url.origin() == self.endpoint.origin()) {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+            request = request.header(AUTHORIZATION, format!("Bearer {}", token.0));
         }
         if let Some(from) = from {
             request = request.header(RANGE, format!("bytes={from}-"));
@@ -200,6 +207,19 @@ impl Hub {
     fn unusable(&self, url: &Url, detail: String) -> HubError {
         HubError::Unusable { host: host_of(url), detail }
     }
+}
+
+/// The address of a hub.
+///
+/// # Errors
+/// [`HubError::Unusable`] for what is no http or https address.
+pub fn endpoint_of(text: &str) -> Result<Url, HubError> {
+    let unusable = |detail: String| HubError::Unusable { host: text.to_owned(), detail };
+    let endpoint = Url::parse(text).map_err(|error| unusable(error.to_string()))?;
+    if !matches!(endpoint.scheme(), "http" | "https") || endpoint.host().is_none() {
+        return Err(unusable("an endpoint begins with http:// or https:// and a host".into()));
+    }
+    Ok(endpoint)
 }
 
 fn host_of(url: &Url) -> String {

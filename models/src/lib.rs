@@ -8,6 +8,7 @@ pub mod checksum;
 pub mod folder;
 pub mod hub;
 pub mod import;
+pub mod library;
 pub mod lock;
 pub mod manifest;
 pub mod pull;

@@ -172,8 +172,7 @@ impl Pulling<'_, '_> {
         if file.metadata()?.len() > remote.size_bytes {
             file.set_len(0)?;
         }
-        let mut summing = Summing::new(remote.size_bytes);
-        feed(&mut File::open(part)?, &mut summing)?;
+        let mut summing = sum_of(part, remote.size_bytes).await?;
         if summing.size_bytes() < remote.size_bytes {
             let (begins, pieces) = self.hub.read(remote, summing.size_bytes()).await?;
             if begins == 0 && summing.size_bytes() > 0 {
@@ -205,6 +204,16 @@ impl Pulling<'_, '_> {
         let progress = Progress { done_bytes: self.done_bytes + summing.size_bytes(), total_bytes: self.total_bytes };
         if (self.progress)(progress).is_break() { Err(PullError::Stopped) } else { Ok(()) }
     }
+}
+
+/// Of what is there already; it may be gigabytes, so it is read beside the async threads.
+async fn sum_of(part: &Path, length_bytes: u64) -> io::Result<Summing> {
+    let mut file = File::open(part)?;
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut summing = Summing::new(length_bytes);
+        feed(&mut file, &mut summing).map(|()| summing)
+    });
+    reading.await.map_err(io::Error::other)?
 }
 
 fn part_name(path: &Path, told: &Checksum) -> String {

@@ -13,7 +13,7 @@ const EDGES: [(&str, &[&str]); 9] = [
     ("espeak-host", &[]),
     ("storage", &[]),
     ("engine", &["audio", "models"]),
-    ("jobs", &["engine", "storage", "audio"]),
+    ("jobs", &["engine", "storage", "audio", "models"]),
     ("api", &["jobs", "storage", "models", "engine", "audio"]),
     ("demo", &[]),
     ("tests", &["api", "jobs", "engine", "storage", "models", "audio"]),

@@ -14,6 +14,7 @@ pub mod generations;
 pub mod health;
 pub mod jobs;
 pub mod lone;
+pub mod models;
 pub mod montages;
 pub mod queue;
 pub mod regenerate;

@@ -9,6 +9,7 @@ pub mod download;
 pub mod generation;
 pub mod job;
 pub mod list;
+pub mod model;
 pub mod montage;
 pub mod peaks;
 pub mod queue;

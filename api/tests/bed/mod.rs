@@ -67,14 +67,16 @@ impl Bed {
         let defaults = JobsConfig::new(folder.path().to_owned());
         let room = RoomConfig { open_generations_max: config.queue_depth_max.into(), ..defaults.room };
         let jobs = Jobs::new(storage.clone(), engine.clone(), clock.clone(), JobsConfig { room, ..defaults });
+        let library = Arc::new(api::manage_models::library(&config).unwrap());
         let worker = if workers {
-            let worker = Worker::start(storage.clone(), engine, clock.clone(), "node", WorkerConfig::new(data.temporary())).await.unwrap();
+            let work = WorkerConfig { library: Some(library.clone()), ..WorkerConfig::new(data.temporary()) };
+            let worker = Worker::start(storage.clone(), engine, clock.clone(), "node", work).await.unwrap();
             jobs.attach(&worker);
             Some(worker)
         } else {
             None
         };
-        let app = App::new(config, storage, jobs, clock, "node");
+        let app = App::new(config, storage, jobs, library, clock, "node");
         app.set_ready(true);
         let service = routes::service(app.clone());
         let mut bed = Self { app, service, key: String::new(), _worker: worker, _folder: folder };
