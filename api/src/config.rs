@@ -463,6 +463,24 @@ mod tests {
         Flags { data_dir: Some(dir.to_owned()), ..Flags::default() }
     }
 
+    /// The example in `deploy/` shows every setting with its default.
+    #[test]
+    fn the_example_is_all_of_it() {
+        let example = include_str!("../../deploy/clonyvoice.toml");
+        let setting =
+            |line: &&str| line.split_once(" = ").is_some_and(|(name, _)| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+        let lines: Vec<&str> = example.lines().filter_map(|line| line.strip_prefix("# ")).filter(setting).collect();
+        let shown: toml::Table = lines.join("\n").parse().unwrap();
+        let defaults = serde_json::to_value(Config::defaults(PathBuf::new())).unwrap();
+        let names: Vec<&String> = defaults.as_object().unwrap().keys().collect();
+        assert_eq!(shown.len(), names.len(), "{names:?}");
+        for name in names {
+            let shown = serde_json::to_value(shown.get(name).unwrap_or_else(|| panic!("the example lacks {name}"))).unwrap();
+            let default = if defaults[name].is_null() { "".into() } else { defaults[name].clone() };
+            assert_eq!(shown, default, "{name}");
+        }
+    }
+
     #[test]
     fn flags_win_over_variables_over_the_file_over_defaults() {
         Jail::expect_with(|jail| {

@@ -103,7 +103,9 @@ async fn a_stopped_pull_goes_on_where_it_was() {
     bed.assert_whole();
     let asked = bed.server.asked();
     assert!(
-        !asked.iter().any(|line| line.starts_with("hub GET") && line.contains("/config.json ")),
+        !asked
+            .iter()
+            .any(|line| line.starts_with("hub GET") && line.contains(" /owner/name/resolve/") && line.contains("{COMMIT}/config.json")),
         "what is whole is not asked for: {asked:#?}"
     );
     assert!(asked.iter().any(|line| line.starts_with("store GET") && line.contains("bytes=")), "{asked:#?}");

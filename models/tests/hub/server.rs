@@ -1,7 +1,7 @@
 //! A server that behaves like the hub: it redirects large files to another address, knows parts, tells sums and commits; and it breaks off,
 //! lies, or knows no parts when a test asks for it. The tests of `api` use it too.
 
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
