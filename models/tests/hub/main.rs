@@ -102,12 +102,12 @@ async fn a_stopped_pull_goes_on_where_it_was() {
     bed.pull().await.unwrap();
     bed.assert_whole();
     let asked = bed.server.asked();
+    let asked_for = |path: String| asked.iter().any(|line| line.starts_with(&format!("hub GET /owner/name/resolve/{path} ")));
     assert!(
-        !asked
-            .iter()
-            .any(|line| line.starts_with("hub GET") && line.contains(" /owner/name/resolve/") && line.contains("{COMMIT}/config.json")),
+        !asked_for(format!("{COMMIT}/config.json")) && !asked_for("main/config.json".into()),
         "what is whole is not asked for: {asked:#?}"
     );
+    assert!(asked_for(format!("{COMMIT}/speech_tokenizer/config.json")), "what was not reached is: {asked:#?}");
     assert!(asked.iter().any(|line| line.starts_with("store GET") && line.contains("bytes=")), "{asked:#?}");
 }
 
