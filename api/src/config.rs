@@ -476,6 +476,10 @@ mod tests {
         assert_eq!(shown.len(), names.len(), "{names:?}");
         for name in names {
             let shown = serde_json::to_value(shown.get(name).unwrap_or_else(|| panic!("the example lacks {name}"))).unwrap();
+            if name == "tool_folders" {
+                // Of this machine.
+                continue;
+            }
             let default = if defaults[name].is_null() { "".into() } else { defaults[name].clone() };
             assert_eq!(shown, default, "{name}");
         }

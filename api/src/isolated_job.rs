@@ -37,8 +37,7 @@ pub async fn run(job_id: Uuid, lease_no: i64) -> Result<String, ServeError> {
     let rows = Rows::open(&RowsConfig::new(config.database_url(&folder))).await?;
     let storage = Storage { rows, blobs: Blobs::open_local(&folder.blobs())? };
     let library = Arc::new(manage_models::library(&config).map_err(io::Error::other)?);
-    let outside =
-        Outside { tools: Tools::new(config.tools()), downloads: Some(Arc::new(config.downloads())), library: Some(library) };
+    let outside = Outside { tools: Tools::new(config.tools()), downloads: Some(Arc::new(config.downloads())), library: Some(library) };
     let one_worker = Config { speech_workers: 1, ..config };
     let engine_folder = folder.clone();
     let started = tokio::task::spawn_blocking(move || speech::start(&one_worker, &engine_folder)).await;

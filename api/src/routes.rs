@@ -12,8 +12,8 @@ use crate::app::App;
 use crate::body::DrainBody;
 use crate::cors::Cors;
 use crate::endpoints::{
-    api_keys, audio, categories, chunk_audio, clone, docs, download, events, favorites, generate, generations, health, jobs, models, montages,
-    queue, regenerate, system, text, timeline, timeline_media, voice_archives, voices, websocket, ws_ticket,
+    api_keys, audio, categories, chunk_audio, clone, docs, download, events, favorites, generate, generations, health, jobs, models,
+    montages, queue, regenerate, system, text, timeline, timeline_media, voice_archives, voices, websocket, ws_ticket,
 };
 use crate::gate::{Access, BodyKind, Gate};
 use crate::host_check::HostPolicy;

@@ -118,7 +118,8 @@ pub async fn run_isolated(
         let temporary_folder = temporary_folder.as_path().into();
         let Outside { tools, downloads, library } = outside;
         let in_flight = Arc::default();
-        let context = JobContext { storage, engine, clock, temporary_folder, tools, downloads, library, in_flight, job: Arc::new(job), token };
+        let context =
+            JobContext { storage, engine, clock, temporary_folder, tools, downloads, library, in_flight, job: Arc::new(job), token };
         kind.run(&context).await
     };
     match ended.await {
