@@ -60,10 +60,10 @@ async fn serve(mut client: TcpStream, elsewhere: &str) -> std::io::Result<()> {
     client.write_all(b"HTTP/1.1 ").await?;
     client.write_all(&answer).await?;
     if path == "/endless.wav" && head.starts_with("GET") {
-        let block = vec![0; 64 * 1024];
+        let (block, mut pace) = (vec![0; 64 * 1024], tokio::time::interval(std::time::Duration::from_millis(5)));
         loop {
+            pace.tick().await;
             client.write_all(&block).await?;
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     }
     client.shutdown().await
