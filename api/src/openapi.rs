@@ -237,7 +237,23 @@ fn own_problems(method: &Method, path: &str) -> Vec<Code> {
             [&[Code::TaskNotFound, Code::ChunkNotFound, Code::AudioNotFound, Code::Gone], &speak[..], &wanted_audio[..]].concat()
         }
         "/api/models" if *method == Method::POST => vec![Code::QueueFull, Code::Gone],
-        "/api/clone/cancel" => vec![Code::TaskNotFound, Code::NotCancellable],
+        "/api/voices/{id}/previews/{preview_id}" => {
+            vec![Code::VoiceNotFound, Code::AudioNotFound, Code::Gone, Code::RangeNotSatisfiable]
+        }
+        "/api/voices/{id}/generate-preview" => {
+            let own = [Code::VoiceNotFound, Code::ReadOnly, Code::EngineUnavailable, Code::QueueFull, Code::AudioNotFound, Code::Gone];
+            [&own[..], &wanted_audio[..]].concat()
+        }
+        "/api/design/create" => vec![
+            Code::VoiceNotFound,
+            Code::AudioNotFound,
+            Code::ReadOnly,
+            Code::Conflict,
+            Code::EngineUnavailable,
+            Code::QueueFull,
+            Code::Gone,
+        ],
+        "/api/clone/cancel" | "/api/design/cancel" => vec![Code::TaskNotFound, Code::NotCancellable],
         path if path.starts_with("/api/clone/") => vec![Code::EngineUnavailable, Code::QueueFull, Code::ToolNotInstalled, Code::Gone],
         path if path.starts_with("/api/generate/") => [&speak[..], &wanted_audio[..]].concat(),
         "/api/generation/cancel" => vec![Code::TaskNotFound, Code::NotCancellable],

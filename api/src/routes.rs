@@ -12,8 +12,8 @@ use crate::app::App;
 use crate::body::DrainBody;
 use crate::cors::Cors;
 use crate::endpoints::{
-    api_keys, audio, categories, chunk_audio, clone, docs, download, events, favorites, generate, generations, health, jobs, models,
-    montages, queue, regenerate, system, text, timeline, timeline_media, voice_archives, voices, websocket, ws_ticket,
+    api_keys, audio, categories, chunk_audio, clone, design, docs, download, events, favorites, generate, generations, health, jobs,
+    models, montages, previews, queue, regenerate, system, text, timeline, timeline_media, voice_archives, voices, websocket, ws_ticket,
 };
 use crate::gate::{Access, BodyKind, Gate};
 use crate::host_check::HostPolicy;
@@ -161,6 +161,10 @@ pub fn table() -> Vec<Route> {
             post("/api/clone/create-multi", scope(Scope::CloneCreate)) => clone::create_multi, multipart, adds_work;
             post("/api/clone/create-clips", scope(Scope::CloneCreate)) => clone::create_clips, multipart, adds_work;
             post("/api/clone/cancel", scope(Scope::CloneCreate)) => clone::cancel, light;
+            post("/api/design/create", scope(Scope::CloneCreate)) => design::create, adds_work;
+            post("/api/design/cancel", scope(Scope::CloneCreate)) => design::cancel, light;
+            post("/api/voices/{id}/generate-preview", scope(Scope::CloneCreate)) => previews::generate, adds_work;
+            get("/api/voices/{id}/previews/{preview_id}", scope(Scope::VoicesRead)) => previews::get, light, ours;
         }
         "Audio" {
             post("/api/download-video", scope(Scope::AudioProcess)) => download::download_video, adds_work;

@@ -40,8 +40,9 @@ enum Thing {
     Generation,
     Montage,
     Key,
-    /// A voice that is being made of recordings.
+    /// A voice that is being made of recordings, and one of a description.
     Clone,
+    Design,
     /// Presets and shared voices are everybody's, so the common tests name a preset; private ones have tests of their own below.
     Voice,
 }
@@ -62,6 +63,7 @@ fn thing_in(path: &str) -> Thing {
 fn thing_named(path: &str, field: &str) -> Option<Thing> {
     match field {
         "task_id" if path == "/api/clone/cancel" => Some(Thing::Clone),
+        "task_id" if path == "/api/design/cancel" => Some(Thing::Design),
         "task_id" | "job_id" | "generation_id" | "generation_ids" => Some(Thing::Generation),
         "montage_id" => Some(Thing::Montage),
         "key_id" => Some(Thing::Key),
@@ -75,6 +77,7 @@ struct Theirs {
     montage: String,
     key: String,
     clone: String,
+    design: String,
 }
 
 impl Theirs {
@@ -92,7 +95,8 @@ impl Theirs {
         let made = post("/api/montages", &json!({"name": CANARY, "generation_ids": [generation]})).await;
         let montage = made["id"].as_str().unwrap().to_owned();
         let key = Key::parse(key).unwrap().id().to_owned();
-        Self { generation, montage, clone: lone_job(bed, &key, "clone_voice").await, key }
+        let (clone, design) = (lone_job(bed, &key, "clone_voice").await, lone_job(bed, &key, "design_voice").await);
+        Self { generation, montage, clone, design, key }
     }
 
     fn id(&self, thing: Thing) -> &str {
@@ -101,6 +105,7 @@ impl Theirs {
             Thing::Montage => &self.montage,
             Thing::Key => &self.key,
             Thing::Clone => &self.clone,
+            Thing::Design => &self.design,
             Thing::Voice => "nora",
         }
     }
@@ -126,7 +131,7 @@ async fn lone_job(bed: &Bed, owner: &str, kind: &str) -> String {
         priority: 0,
         owner_id: owner.into(),
         generation_id: None,
-        payload: json!({"voice_id": Uuid::now_v7()}).to_string(),
+        payload: json!({"voice_id": Uuid::now_v7(), "seed": 1, "preview_ids": [], "text": "Hello.", "language": "en"}).to_string(),
         attempts_max: 1,
         run_at_ms: 0,
         dedupe_key: None,
@@ -145,6 +150,7 @@ fn with_id(route: &Route, id: &str) -> String {
         .replace("{index}", "0")
         .replace("{render_id}", NOBODY)
         .replace("{media_id}", NOBODY)
+        .replace("{preview_id}", NOBODY)
 }
 
 fn with_key(method: &Method, path: &str, key: &str) -> RequestBuilder {
@@ -306,7 +312,7 @@ async fn every_body_with_an_id() {
             cases += 1;
         }
     }
-    assert!(cases >= 10, "{cases}");
+    assert!(cases >= 11, "{cases}");
 }
 
 /// A refusal without the name of what was asked for.

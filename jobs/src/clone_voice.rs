@@ -20,6 +20,8 @@ use crate::job::{Committed, JobContext, JobError, QUEUE_CPU};
 use crate::lone::{self, End};
 use crate::voices::StoredProfile;
 
+/// What comes after that is not listened to.
+const HEARD_SAMPLES_MAX: usize = (clone::MAX_HEARD_MS * SAMPLE_RATE_HZ as u64 / 1_000) as usize;
 /// How the clone is like its model: in pitch and colour, not in melody and accent.
 const FIDELITY: &str = "timbre";
 
@@ -60,8 +62,12 @@ impl CloneVoice {
 
     async fn listen(&self, context: &JobContext, voice: &Voice) -> Result<Heard, JobError> {
         let can_rehearse = speaks(&context.engine.capabilities().languages, &voice.language);
-        let mut heeded = Vec::new();
+        let mut heeded: Vec<Heeded> = Vec::new();
+        let mut heard_samples = 0;
         for sample in voices::samples(context.storage.rows.read(), voice.id).await? {
+            if heard_samples >= HEARD_SAMPLES_MAX {
+                break;
+            }
             let key = BlobKey::VoiceSample { voice_id: voice.id, sample_id: sample.id };
             let bytes = match context.storage.blobs.get_verified(key, &sample.blob).await {
                 Err(error @ (StorageError::BlobNotFound(_) | StorageError::BlobDamaged(_))) => {
@@ -70,6 +76,7 @@ impl CloneVoice {
                 bytes => bytes?,
             };
             let samples = decoded(&bytes).map_err(|error| JobError::Discard(format!("a recording: {error}")))?;
+            heard_samples += samples.len();
             // Words that the engine can't say can't be rehearsed.
             let transcript = sample.transcript.filter(|_| can_rehearse);
             heeded.push(Heeded { samples, weight: sample.weight as f32, transcript });
@@ -152,7 +159,7 @@ fn unusable(error: CloneError) -> JobError {
 }
 
 /// All samples of a WAV that we have written.
-pub(crate) fn decoded(wav: &[u8]) -> Result<Vec<f32>, String> {
+fn decoded(wav: &[u8]) -> Result<Vec<f32>, String> {
     let mut reader = WavReader::new(Cursor::new(wav)).map_err(|error| error.to_string())?;
     let (mut samples, mut block) = (Vec::with_capacity(wav.len() / 2), vec![0.0; MAX_BLOCK_SAMPLES]);
     loop {

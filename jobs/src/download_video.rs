@@ -296,7 +296,7 @@ impl Jobs {
         self.check_lone_room(owner_id).await?;
         let DownloadOrder { url, format, start_ms, end_ms, idempotency, trace } = order;
         let id = Uuid::now_v7();
-        let kind = LoneKind::DownloadVideo(DownloadVideo { url, format, start_ms, end_ms });
+        let kind = LoneKind::Download(DownloadVideo { url, format, start_ms, end_ms });
         let new = NewLone { id, kind, owner_id: owner_id.into(), dedupe_key: None, idempotency, trace, data: json!({}) };
         let mut tx = self.storage.rows.begin().await?;
         lone::accept(&mut tx, &new, self.clock.now_ms()).await?;

@@ -16,8 +16,10 @@ use uuid::Uuid;
 
 use crate::Jobs;
 use crate::clone_voice::CloneVoice;
+use crate::design_voice::DesignVoice;
 use crate::download_video::DownloadVideo;
 use crate::job::{Committed, JobContext, JobError};
+use crate::preview_voice::PreviewVoice;
 use crate::pull_model::PullModel;
 use crate::room::{Full, FullReason};
 use crate::settle::{CODE_CRASHED, Verdict};
@@ -32,9 +34,11 @@ const RETRY_AFTER_S: u64 = 10;
 /// All kinds. The wire name in the row never changes once released.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum LoneKind {
-    CloneVoice(CloneVoice),
-    DownloadVideo(DownloadVideo),
-    PullModel(PullModel),
+    Clone(CloneVoice),
+    Design(DesignVoice),
+    Preview(PreviewVoice),
+    Download(DownloadVideo),
+    Pull(PullModel),
 }
 
 /// How a job ended without being done.
@@ -51,86 +55,106 @@ impl LoneKind {
     /// `None` where no kind has this name.
     pub(crate) fn parse(kind: &str, payload: &str) -> Option<Result<Self, serde_json::Error>> {
         Some(match kind {
-            CloneVoice::NAME => serde_json::from_str(payload).map(Self::CloneVoice),
-            DownloadVideo::NAME => serde_json::from_str(payload).map(Self::DownloadVideo),
-            PullModel::NAME => serde_json::from_str(payload).map(Self::PullModel),
+            CloneVoice::NAME => serde_json::from_str(payload).map(Self::Clone),
+            DesignVoice::NAME => serde_json::from_str(payload).map(Self::Design),
+            PreviewVoice::NAME => serde_json::from_str(payload).map(Self::Preview),
+            DownloadVideo::NAME => serde_json::from_str(payload).map(Self::Download),
+            PullModel::NAME => serde_json::from_str(payload).map(Self::Pull),
             _ => return None,
         })
     }
 
     fn name(&self) -> &'static str {
         match self {
-            Self::CloneVoice(_) => CloneVoice::NAME,
-            Self::DownloadVideo(_) => DownloadVideo::NAME,
-            Self::PullModel(_) => PullModel::NAME,
+            Self::Clone(_) => CloneVoice::NAME,
+            Self::Design(_) => DesignVoice::NAME,
+            Self::Preview(_) => PreviewVoice::NAME,
+            Self::Download(_) => DownloadVideo::NAME,
+            Self::Pull(_) => PullModel::NAME,
         }
     }
 
     fn queue(&self) -> &'static str {
         match self {
-            Self::CloneVoice(_) => CloneVoice::QUEUE,
-            Self::DownloadVideo(_) => DownloadVideo::QUEUE,
-            Self::PullModel(_) => PullModel::QUEUE,
+            Self::Clone(_) => CloneVoice::QUEUE,
+            Self::Design(_) => DesignVoice::QUEUE,
+            Self::Preview(_) => PreviewVoice::QUEUE,
+            Self::Download(_) => DownloadVideo::QUEUE,
+            Self::Pull(_) => PullModel::QUEUE,
         }
     }
 
     fn attempts_max(&self) -> i64 {
         match self {
-            Self::CloneVoice(_) => CloneVoice::ATTEMPTS_MAX,
-            Self::DownloadVideo(_) => DownloadVideo::ATTEMPTS_MAX,
-            Self::PullModel(_) => PullModel::ATTEMPTS_MAX,
+            Self::Clone(_) => CloneVoice::ATTEMPTS_MAX,
+            Self::Design(_) => DesignVoice::ATTEMPTS_MAX,
+            Self::Preview(_) => PreviewVoice::ATTEMPTS_MAX,
+            Self::Download(_) => DownloadVideo::ATTEMPTS_MAX,
+            Self::Pull(_) => PullModel::ATTEMPTS_MAX,
         }
     }
 
     pub(crate) fn timeout_ms(&self) -> u64 {
         match self {
-            Self::CloneVoice(_) => CloneVoice::TIMEOUT_MS,
-            Self::DownloadVideo(_) => DownloadVideo::TIMEOUT_MS,
-            Self::PullModel(_) => PullModel::TIMEOUT_MS,
+            Self::Clone(_) => CloneVoice::TIMEOUT_MS,
+            Self::Design(_) => DesignVoice::TIMEOUT_MS,
+            Self::Preview(_) => PreviewVoice::TIMEOUT_MS,
+            Self::Download(_) => DownloadVideo::TIMEOUT_MS,
+            Self::Pull(_) => PullModel::TIMEOUT_MS,
         }
     }
 
     fn payload(&self) -> Result<String, serde_json::Error> {
         match self {
-            Self::CloneVoice(job) => serde_json::to_string(job),
-            Self::DownloadVideo(job) => serde_json::to_string(job),
-            Self::PullModel(job) => serde_json::to_string(job),
+            Self::Clone(job) => serde_json::to_string(job),
+            Self::Design(job) => serde_json::to_string(job),
+            Self::Preview(job) => serde_json::to_string(job),
+            Self::Download(job) => serde_json::to_string(job),
+            Self::Pull(job) => serde_json::to_string(job),
         }
     }
 
     pub(crate) async fn run(&self, context: &JobContext) -> Result<Committed, JobError> {
         match self {
-            Self::CloneVoice(job) => job.run(context).await,
-            Self::DownloadVideo(job) => job.run(context).await,
-            Self::PullModel(job) => job.run(context).await,
+            Self::Clone(job) => job.run(context).await,
+            Self::Design(job) => job.run(context).await,
+            Self::Preview(job) => job.run(context).await,
+            Self::Download(job) => job.run(context).await,
+            Self::Pull(job) => job.run(context).await,
         }
     }
 
     /// The voice that it is about.
     pub(crate) fn voice_id(&self) -> Option<String> {
         match self {
-            Self::CloneVoice(job) => Some(job.voice_id.to_string()),
-            Self::DownloadVideo(_) => None,
-            Self::PullModel(_) => None,
+            Self::Clone(job) => Some(job.voice_id.to_string()),
+            Self::Design(job) => Some(job.voice_id.to_string()),
+            Self::Preview(job) => Some(job.voice.clone()),
+            Self::Download(_) => None,
+            Self::Pull(_) => None,
         }
     }
 
     /// In the transaction of its end: takes back what it had reserved. The blobs that are returned are deleted after the commit.
     async fn ended(&self, tx: &mut Tx, job_id: Uuid, end: End) -> Result<Vec<BlobKey>, StorageError> {
         match self {
-            Self::CloneVoice(job) => job.ended(tx, job_id, end).await,
-            Self::DownloadVideo(job) => Ok(vec![job.key(job_id)]),
+            Self::Clone(job) => job.ended(tx, job_id, end).await,
+            Self::Design(job) => job.ended(tx, job_id, end).await,
+            Self::Preview(_) => Ok(Vec::new()),
+            Self::Download(job) => Ok(vec![job.key(job_id)]),
             // What was fetched is gone on with.
-            Self::PullModel(_) => Ok(Vec::new()),
+            Self::Pull(_) => Ok(Vec::new()),
         }
     }
 
     /// Whether what it works on is still there.
     pub(crate) async fn can_run_again(&self, tx: &mut Tx, job_id: Uuid) -> Result<bool, StorageError> {
         match self {
-            Self::CloneVoice(job) => job.can_run_again(tx, job_id).await,
-            Self::DownloadVideo(_) => Ok(true),
-            Self::PullModel(_) => Ok(true),
+            Self::Clone(job) => job.can_run_again(tx, job_id).await,
+            Self::Design(job) => job.can_run_again(tx, job_id).await,
+            Self::Preview(_) => Ok(true),
+            Self::Download(_) => Ok(true),
+            Self::Pull(_) => Ok(true),
         }
     }
 }
@@ -139,6 +163,8 @@ impl LoneKind {
 pub(crate) fn shown_as(kind: &str) -> Option<&'static str> {
     match kind {
         CloneVoice::NAME => Some(CloneVoice::SHOWN_AS),
+        DesignVoice::NAME => Some(DesignVoice::SHOWN_AS),
+        PreviewVoice::NAME => Some(PreviewVoice::SHOWN_AS),
         DownloadVideo::NAME => Some(DownloadVideo::SHOWN_AS),
         PullModel::NAME => Some(PullModel::SHOWN_AS),
         _ => None,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use storage::chunks::{self, Chunk};
 use storage::generations::{self, Generation, GenerationFilter, GenerationStatus};
 use storage::jobs::{JobRow, JobState};
+use storage::lone_jobs::{self, LoneFilter};
 use storage::{StorageError, renders};
 use uuid::Uuid;
 
@@ -32,8 +33,11 @@ impl Jobs {
         let Some(mut view) = row.filter(|row| row.owner_id == owner_id).map(|row| view_of_job(&row)) else {
             return Ok(None);
         };
-        if let Some(voice_id) = view.voice_id.as_deref().and_then(|id| Uuid::parse_str(id).ok()) {
-            view.voice_name = storage::voices::find(self.storage.rows.read(), voice_id).await?.map(|voice| voice.name);
+        if let Some(voice_id) = &view.voice_id {
+            view.voice_name = match Uuid::parse_str(voice_id) {
+                Ok(id) => storage::voices::find(self.storage.rows.read(), id).await?.map(|voice| voice.name),
+                Err(_) => crate::voices::find(voice_id).map(|preset| preset.name),
+            };
         }
         Ok(Some(view))
     }
@@ -92,7 +96,11 @@ impl Jobs {
         let pool = self.storage.rows.read();
         let filter = GenerationFilter { open: true, ..GenerationFilter::of_owner(owner_id) };
         let (open, own) = self.list(&filter, None, QUEUE_SHOWN_MAX).await?;
-        let (queued, running): (Vec<_>, Vec<_>) = open.into_iter().partition(|job| job.status == GenerationStatus::Queued.as_str());
+        let (mut queued, mut running): (Vec<_>, Vec<_>) = open.into_iter().partition(|job| job.status == GenerationStatus::Queued.as_str());
+        let lone = LoneFilter { owner_id: owner_id.to_owned(), live: true, kinds: Vec::new() };
+        for view in lone_jobs::list(pool, &lone, QUEUE_SHOWN_MAX).await?.iter().map(view_of_job) {
+            if view.status == "running" { &mut running } else { &mut queued }.push(view);
+        }
         let mut totals = BTreeMap::new();
         for count in storage::jobs::count_live(pool).await? {
             *totals.entry(count.state.as_str().to_owned()).or_insert(0) += count.count;

@@ -104,7 +104,7 @@ impl Jobs {
         let new = NewLone {
             id: Uuid::now_v7(),
             dedupe_key: Some(format!("pull/{owner_id}/{}", order.model_id)),
-            kind: LoneKind::PullModel(PullModel { model_id: order.model_id }),
+            kind: LoneKind::Pull(PullModel { model_id: order.model_id }),
             owner_id: owner_id.to_owned(),
             idempotency: order.idempotency,
             trace: order.trace,

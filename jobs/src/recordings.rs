@@ -1,9 +1,14 @@
 //! Recordings on their way to a voice: cut to what counts, judged, stored, and then one transaction with the voice's row and the job that
 //! makes it. It may not know HTTP, nor files that were not decoded yet.
 
+use std::fs::File;
+use std::io::BufReader;
+use std::ops::Range;
 use std::path::PathBuf;
 
+use audio::blocks::{MAX_BLOCK_SAMPLES, SampleBlocks};
 use audio::measure::speaking_ms;
+use audio::wav::WavReader;
 use engine::clone::MIN_SPEECH_MS;
 use engine::speech::SAMPLE_RATE_HZ;
 use serde_json::{Map, Value, json};
@@ -13,7 +18,7 @@ use storage::voices::{self, Voice, VoiceCategory, VoiceSample};
 use storage::{BlobKey, StorageError};
 use uuid::Uuid;
 
-use crate::clone_voice::{CloneVoice, decoded};
+use crate::clone_voice::CloneVoice;
 use crate::lone::{self, LoneKind, NewLone};
 use crate::speak_chunk::encode_wav;
 use crate::submission::{FieldError, SubmitError, TraceContext};
@@ -160,7 +165,7 @@ impl Jobs {
         voices::insert(&mut tx, voice, samples).await?;
         let new = NewLone {
             id: job_id,
-            kind: LoneKind::CloneVoice(CloneVoice { voice_id: voice.id, denoise: order.denoise }),
+            kind: LoneKind::Clone(CloneVoice { voice_id: voice.id, denoise: order.denoise }),
             owner_id: voice.owner_id.clone(),
             dedupe_key: None,
             idempotency: order.idempotency.clone(),
@@ -176,28 +181,22 @@ fn wrong(field: impl Into<String>, message: impl Into<String>) -> SubmitError {
     SubmitError::Invalid(vec![FieldError { field: field.into(), message: message.into() }])
 }
 
-/// What is kept of all parts, if it can be made a voice of.
+/// What is kept of all parts, if it can be made a voice of. Parts of one file stand together: each file is read once, and never whole.
 fn cut_all(parts: &[RecordedPart]) -> Result<Vec<Kept>, SubmitError> {
     let mut kept = Vec::new();
-    let (mut kept_ms, mut speech_ms) = (0, 0);
-    let mut read: Option<(PathBuf, Vec<f32>)> = None;
-    for part in parts {
-        if read.as_ref().is_none_or(|(path, _)| *path != part.wav) {
-            let bytes = std::fs::read(&part.wav).map_err(StorageError::from)?;
-            let samples = decoded(&bytes).map_err(|error| StorageError::Internal(format!("a decoded recording: {error}")))?;
-            read = Some((part.wav.clone(), samples));
+    let (mut kept_ms, mut speech_ms) = (named_ms(parts), 0);
+    check_length(parts, kept_ms)?;
+    for of_one in parts.chunk_by(|a, b| a.wav == b.wav) {
+        for (part, samples) in of_one.iter().zip(cut(of_one)?) {
+            let duration_ms = to_ms(samples.len());
+            if part.range_ms.is_none() {
+                kept_ms += duration_ms;
+                check_length(std::slice::from_ref(part), kept_ms)?;
+            }
+            speech_ms += speaking_ms(&samples, SAMPLE_RATE_HZ);
+            let bytes = encode_wav(&samples).map_err(|error| StorageError::Internal(format!("a cut recording: {error}")))?;
+            kept.push(Kept { bytes, duration_ms });
         }
-        let samples = read.as_ref().map_or(&[][..], |(_, samples)| samples.as_slice());
-        let samples = cut(samples, part)?;
-        let duration_ms = to_ms(samples.len());
-        kept_ms += duration_ms.cast_unsigned();
-        if kept_ms > KEPT_MS_MAX {
-            let message = format!("makes more than {} s of recordings in all; a minute of good speech is plenty", KEPT_MS_MAX / 1_000);
-            return Err(wrong(&part.field, message));
-        }
-        speech_ms += speaking_ms(samples, SAMPLE_RATE_HZ);
-        let bytes = encode_wav(samples).map_err(|error| StorageError::Internal(format!("a cut recording: {error}")))?;
-        kept.push(Kept { bytes, duration_ms });
     }
     if speech_ms < MIN_SPEECH_MS {
         let field = parts.first().map_or("file", |part| part.field.as_str());
@@ -207,24 +206,69 @@ fn cut_all(parts: &[RecordedPart]) -> Result<Vec<Kept>, SubmitError> {
     Ok(kept)
 }
 
+/// How much the ranges name; whole recordings are measured when they are read.
+fn named_ms(parts: &[RecordedPart]) -> i64 {
+    parts
+        .iter()
+        .filter_map(|part| part.range_ms)
+        .map(|(start_ms, end_ms)| end_ms.saturating_sub(start_ms).max(0))
+        .fold(0, i64::saturating_add)
+}
+
+fn check_length(parts: &[RecordedPart], kept_ms: i64) -> Result<(), SubmitError> {
+    if kept_ms <= KEPT_MS_MAX.cast_signed() {
+        return Ok(());
+    }
+    let field = parts.last().map_or("file", |part| part.field.as_str());
+    Err(wrong(field, format!("makes more than {} s of recordings in all; a minute of good speech is plenty", KEPT_MS_MAX / 1_000)))
+}
+
 fn to_ms(samples: usize) -> i64 {
     samples as i64 * 1_000 / i64::from(SAMPLE_RATE_HZ)
 }
 
-/// The samples of a part.
-fn cut<'a>(samples: &'a [f32], part: &RecordedPart) -> Result<&'a [f32], SubmitError> {
-    let Some((start_ms, end_ms)) = part.range_ms else {
-        return Ok(samples);
+/// The samples of the parts of one file.
+fn cut(parts: &[RecordedPart]) -> Result<Vec<Vec<f32>>, SubmitError> {
+    let unreadable = |error: String| StorageError::Internal(format!("a decoded recording: {error}"));
+    let place = |ms: i64| usize::try_from(ms).unwrap_or(0).saturating_mul(SAMPLE_RATE_HZ as usize) / 1_000;
+    let range = |part: &RecordedPart| part.range_ms.map_or(0..usize::MAX, |(start_ms, end_ms)| place(start_ms)..place(end_ms));
+    let mut cuts: Vec<(Range<usize>, Vec<f32>)> = parts.iter().map(|part| (range(part), Vec::new())).collect();
+    let Some(first) = parts.first() else {
+        return Ok(Vec::new());
     };
-    let duration_ms = to_ms(samples.len());
-    // A header may round the length up; whoever names the end means the end.
-    let end_ms = if end_ms == duration_ms + 1 { duration_ms } else { end_ms };
-    if start_ms < 0 || end_ms > duration_ms {
+    let file = BufReader::with_capacity(256 * 1024, File::open(&first.wav).map_err(StorageError::from)?);
+    let mut reader = WavReader::new(file).map_err(|error| unreadable(error.to_string()))?;
+    let mut block = vec![0.0; MAX_BLOCK_SAMPLES];
+    let mut at = 0;
+    loop {
+        let read = reader.read(&mut block).map_err(|error| unreadable(error.to_string()))?;
+        if read == 0 {
+            break;
+        }
+        for (range, samples) in &mut cuts {
+            let (from, to) = (range.start.max(at), range.end.min(at + read));
+            if from < to {
+                samples.extend_from_slice(&block[from - at..to - at]);
+            }
+        }
+        at += read;
+    }
+    for part in parts {
+        check_range(part, to_ms(at))?;
+    }
+    Ok(cuts.into_iter().map(|(_, samples)| samples).collect())
+}
+
+fn check_range(part: &RecordedPart, duration_ms: i64) -> Result<(), SubmitError> {
+    let Some((start_ms, end_ms)) = part.range_ms else {
+        return Ok(());
+    };
+    // A length may have been rounded up; whoever names the end means the end.
+    if start_ms < 0 || end_ms > duration_ms + 1 {
         return Err(wrong(&part.field, format!("{start_ms} to {end_ms} ms is not in the recording, which has {duration_ms} ms")));
     }
     if end_ms - start_ms < PART_MS_MIN {
         return Err(wrong(&part.field, format!("{start_ms} to {end_ms} ms is too short: a part has at least {PART_MS_MIN} ms")));
     }
-    let place = |ms: i64| (ms.cast_unsigned() as usize * SAMPLE_RATE_HZ as usize / 1_000).min(samples.len());
-    Ok(&samples[place(start_ms)..place(end_ms)])
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Jobs without a generation, on both databases, shown by the one that clones: what each leaves behind, told in its own events, and what
+//! Jobs without a generation, on both databases, shown by those that make voices and previews: what each leaves behind, told in its own events, and what
 //! becomes of it when it is cancelled, fails, dies or is asked for again.
 #![allow(clippy::unwrap_used)]
 
@@ -8,11 +8,14 @@ use std::path::PathBuf;
 
 use bed::{Bed, Database, OWNER, rule, script, submission};
 use engine::scripted::Act;
+use jobs::design_voice::{DesignOrder, PickError};
+use jobs::preview_voice::PreviewOrder;
 use jobs::recordings::{CloneOrder, RecordedPart, VoiceFacts};
 use jobs::retry::RetryError;
 use jobs::submission::{Submission, SubmitError, TraceContext};
 use jobs::sweep::{SweepConfig, sweep};
 use jobs::view::{CancelOutcome, JobView};
+use storage::voice_previews::{self, Preview};
 use storage::voices::{self, Voice};
 use uuid::Uuid;
 
@@ -25,6 +28,11 @@ on_both! {
     a_run_outlives_its_worker,
     what_is_forgotten_is_swept_away,
     recordings_that_will_not_do_are_refused,
+    a_design_is_made_again_alike_and_one_of_it_picked,
+    a_design_that_is_cancelled_leaves_nothing,
+    equal_previews_are_one_job_and_one_sound,
+    a_preview_that_is_lost_is_made_again,
+    only_so_many_previews_are_kept,
 }
 
 /// The rehearsal's first words.
@@ -238,4 +246,127 @@ async fn recordings_that_will_not_do_are_refused(database: Database) {
     let made = bed.jobs.clone_voice(OWNER, order(vec![clip((0, 2_500)), clip((2_500, 5_700))])).await.unwrap();
     let samples = voices::samples(bed.storage.rows.read(), voice_id(&made)).await.unwrap();
     assert_eq!(samples.iter().map(|sample| sample.duration_ms).collect::<Vec<_>>(), [2_500, 3_200]);
+}
+
+async fn design(bed: &Bed, variants: u32) -> JobView {
+    let order = DesignOrder {
+        name: "Ada".into(),
+        description: "a warm low woman".into(),
+        private: false,
+        language: None,
+        sample_text: None,
+        variants,
+        seed: Some(7),
+        idempotency: None,
+        trace: TraceContext::default(),
+    };
+    bed.jobs.design_voice(OWNER, order).await.unwrap()
+}
+
+async fn previews(bed: &Bed, job: &JobView) -> Vec<Preview> {
+    voice_previews::list(bed.storage.rows.read(), voice_id(job)).await.unwrap()
+}
+
+async fn preview(bed: &Bed, voice_id: &str, text: &str) -> JobView {
+    let text = (!text.is_empty()).then(|| text.to_owned());
+    let order = PreviewOrder { voice_id: voice_id.into(), text, language: None, idempotency: None, trace: TraceContext::default() };
+    bed.jobs.preview_voice(OWNER, order).await.unwrap()
+}
+
+async fn a_design_is_made_again_alike_and_one_of_it_picked(database: Database) {
+    // The first run is in the middle of its second variant when it loses its lease.
+    let bed = Bed::new(database, script(vec![rule("", Act::Speak, Some(1)), rule("", Act::Stall, Some(1))])).await;
+    let dying = bed.start().await;
+    let job = design(&bed, 3).await;
+    bed.told_of("job.progress").await;
+    let worker = bed.start().await;
+    let done = bed.end_of(job.id).await;
+    assert_eq!(done.status, "completed", "{:?}", done.error);
+    let made = previews(&bed, &job).await;
+    assert_eq!((made.len(), blobs(&bed, &job).await), (3, 3));
+    let before = voice(&bed, &job).await.unwrap();
+    assert_eq!((before.job_id, before.preview.as_ref().map(|preview| preview.id)), (None, Some(made[0].id)));
+    assert_eq!(before.profiles, made[0].profiles);
+    drop(dying);
+
+    let id = voice_id(&job);
+    let picked = bed.jobs.pick_variant(OWNER, id, made[2].id).await.unwrap();
+    assert_eq!((picked.profiles, picked.preview.map(|preview| preview.id)), (made[2].profiles.clone(), Some(made[2].id)));
+    assert_ne!(made[2].profiles, made[0].profiles);
+    assert!(matches!(bed.jobs.pick_variant(OWNER, id, job.id).await, Err(PickError::NoVariant { .. })));
+    assert!(matches!(bed.jobs.pick_variant("owner-b", id, made[1].id).await, Err(PickError::ReadOnly(_))));
+    assert!(matches!(bed.jobs.pick_variant(OWNER, job.id, made[1].id).await, Err(PickError::VoiceNotFound(_))));
+    worker.stop(1_000).await;
+}
+
+async fn a_design_that_is_cancelled_leaves_nothing(database: Database) {
+    let bed = Bed::new(database, script(vec![])).await;
+    let waiting = design(&bed, 1).await;
+    let id = voice_id(&waiting);
+    assert!(matches!(bed.jobs.pick_variant(OWNER, id, waiting.id).await, Err(PickError::NotMade(_))));
+    assert_eq!(bed.jobs.cancel_lone(OWNER, &["design.create"]).await.unwrap(), [(waiting.id, CancelOutcome::Cancelled)]);
+    gone(&bed, &waiting).await;
+}
+
+async fn equal_previews_are_one_job_and_one_sound(database: Database) {
+    let bed = Bed::new(database, script(vec![])).await;
+    let first = preview(&bed, "nora", "").await;
+    assert_eq!((first.kind.as_str(), first.voice_id.as_deref()), ("voices.generate_preview", Some("nora")));
+    assert_eq!(preview(&bed, "Nora", "").await.id, first.id, "as long as it waits or runs");
+    assert_ne!(preview(&bed, "elias", "").await.id, first.id);
+    // All at the same moment.
+    let asked = futures::future::join_all((0..8).map(|_| preview(&bed, "oskar", ""))).await;
+    assert!(asked.iter().all(|job| job.id == asked[0].id), "{asked:?}");
+    let worker = bed.start().await;
+    for job in [&first, &asked[0]] {
+        assert_eq!(bed.end_of(job.id).await.result.unwrap()["cached"], false);
+    }
+    bed.until_idle().await;
+    let calls = bed.engine.calls();
+    let again = preview(&bed, "nora", "").await;
+    let result = bed.end_of(again.id).await.result.unwrap();
+    assert_eq!((&result["cached"], bed.engine.calls()), (&true.into(), calls));
+    let order = PreviewOrder {
+        voice_id: "nora".into(),
+        text: Some("Hi.".into()),
+        language: None,
+        idempotency: None,
+        trace: TraceContext::default(),
+    };
+    assert!(matches!(bed.jobs.preview_voice(OWNER, order).await, Err(SubmitError::Invalid(errors)) if errors[0].field == "text"));
+    worker.stop(1_000).await;
+}
+
+async fn a_preview_that_is_lost_is_made_again(database: Database) {
+    let bed = Bed::new(database, script(vec![])).await;
+    let worker = bed.start().await;
+    let job = design(&bed, 1).await;
+    bed.end_of(job.id).await;
+    let id = voice_id(&job).to_string();
+    let lost = previews(&bed, &job).await.remove(0);
+    bed.storage.blobs.delete(lost.blob_key()).await.unwrap();
+    let again = preview(&bed, &id, "").await;
+    let result = bed.end_of(again.id).await.result.unwrap();
+    assert_eq!(result["cached"], false, "{result}");
+    let now = previews(&bed, &job).await;
+    assert_eq!((now.len(), &now[0].blob, &now[0].profiles), (1, &lost.blob, &lost.profiles), "the same sound, and still a variant");
+    assert_eq!(voice(&bed, &job).await.unwrap().preview.unwrap().id, now[0].id);
+    assert_eq!(blobs(&bed, &job).await, 1);
+    worker.stop(1_000).await;
+}
+
+async fn only_so_many_previews_are_kept(database: Database) {
+    let bed = Bed::new(database, script(vec![])).await;
+    let worker = bed.start().await;
+    let job = design(&bed, 2).await;
+    bed.end_of(job.id).await;
+    let id = voice_id(&job).to_string();
+    for count in 0..52 {
+        bed.end_of(preview(&bed, &id, &format!("Number {count}.")).await.id).await;
+    }
+    let kept = previews(&bed, &job).await;
+    assert_eq!((kept.len(), blobs(&bed, &job).await), (50, 50));
+    assert_eq!(kept.iter().filter(|preview| preview.profiles.is_some()).count(), 2, "variants stay");
+    assert_eq!(kept.last().unwrap().text, "Number 51.");
+    worker.stop(1_000).await;
 }

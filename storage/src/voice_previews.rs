@@ -89,6 +89,17 @@ fn select_of(voice_id: Uuid) -> Statement {
     query
 }
 
+/// Which of these have some.
+pub async fn voices_with_some(pool: &AnyPool, voice_ids: &[Uuid]) -> Result<Vec<Uuid>, StorageError> {
+    if voice_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut query = Statement::new("SELECT DISTINCT voice_id FROM voice_previews WHERE voice_id IN (");
+    query.push_list(voice_ids.iter().map(Uuid::to_string)).push(")");
+    let ids: Vec<String> = query.build_scalar().fetch_all(pool).await?;
+    ids.iter().map(|id| parse_uuid(id)).collect()
+}
+
 pub async fn delete(tx: &mut Tx, id: Uuid) -> Result<(), StorageError> {
     sqlx::query("DELETE FROM voice_previews WHERE id = $1").bind(id.to_string()).execute(tx.connection()).await?;
     Ok(())

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 pub enum Tool {
     Espeak,
     Ffmpeg,
+    Flite,
     Sox,
     YtDlp,
     /// A C compiler.
@@ -21,6 +22,7 @@ impl Tool {
         match self {
             Self::Espeak => "espeak-ng",
             Self::Ffmpeg => "ffmpeg",
+            Self::Flite => "flite",
             Self::Sox => "sox",
             Self::YtDlp => "yt-dlp",
             Self::Cc => "gcc",
@@ -33,6 +35,7 @@ impl Tool {
             // The program comes with the library on every system we know.
             Self::Espeak => answers(Command::new("espeak-ng").arg("--version")),
             Self::Ffmpeg => answers(Command::new("ffmpeg").arg("-version")),
+            Self::Flite => answers(Command::new("flite").arg("-lv")),
             Self::Sox => answers(Command::new("sox").arg("--version")),
             Self::YtDlp => answers(Command::new("yt-dlp").arg("--version")),
             Self::Cc => answers(Command::new("cc").arg("--version")),

@@ -20,7 +20,8 @@ use crate::wire::voice::{FavoriteChange, FavoriteState, Favorites, Viewer, Voice
 pub async fn list_favorites(app: App, caller: Caller) -> Result<Reply<Favorites>, Problem> {
     let ids = favorites_of(&app, &caller).await?;
     let languages = app.jobs.engine_status().capabilities.languages;
-    let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &ids };
+    let previewed = app.jobs.previewed_presets().await?;
+    let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &ids, previewed: &previewed };
     let stored_ids: Vec<&str> = ids.iter().map(String::as_str).filter(|id| Uuid::parse_str(id).is_ok()).collect();
     let stored = storage::voices::find_visible(app.storage.rows.read(), &caller.owner_id, &stored_ids).await?;
     let presets = presets::all();

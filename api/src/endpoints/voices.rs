@@ -8,6 +8,7 @@ use storage::voices::{self, Voice as Stored, VoiceCategory, VoiceFilter};
 use storage::{BlobKey, Tx, categories, favorites, voice_previews};
 use uuid::Uuid;
 
+use super::previews;
 use crate::answer::{NoContent, Reply};
 use crate::app::App;
 use crate::authenticate::Caller;
@@ -48,7 +49,8 @@ pub async fn list_voices(app: App, caller: Caller, query: Query<VoiceQuery>) -> 
     let wish = PageWish { sort: query.sort.unwrap_or_default(), cursor: query.cursor.as_deref(), limit };
     let page = voice_list::page(&app, &filter, &favorites, wish).await?;
     let languages = app.jobs.engine_status().capabilities.languages;
-    let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &favorites };
+    let previewed = app.jobs.previewed_presets().await?;
+    let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &favorites, previewed: &previewed };
     let show = |voice| match voice {
         Listed::Preset(preset) => Voice::of_preset(*preset, viewer),
         Listed::Stored(stored) => Voice::of_stored(*stored, viewer),
@@ -75,17 +77,20 @@ pub(super) async fn find_stored(app: &App, caller: &Caller, id: &str) -> Result<
 pub async fn get_voice(app: App, caller: Caller, id: PathParam<String>) -> Result<Tagged<Reply<VoiceDetails>>, Problem> {
     let languages = app.jobs.engine_status().capabilities.languages;
     let favorites = favorites_of(&app, &caller).await?;
-    let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &favorites };
+    let previewed = app.jobs.previewed_presets().await?;
+    let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &favorites, previewed: &previewed };
     if let Some(preset) = presets::find(&id) {
-        let details = VoiceDetails { voice: Voice::of_preset(preset, viewer), samples: Vec::new(), quality: None };
+        let previews = previews::of_voice(&app, &preset.id).await?;
+        let details = VoiceDetails { voice: Voice::of_preset(preset, viewer), samples: Vec::new(), quality: None, previews };
         return Ok(Tagged { answer: Reply(details), version: "preset".into() });
     }
     let voice = find_stored(&app, &caller, &id).await?;
     let samples = voices::samples(app.storage.rows.read(), voice.id).await?;
     let samples = samples.into_iter().map(|sample| VoiceSample::of(sample, voice.id)).collect();
     let version = voice.revision.to_string();
+    let previews = previews::of_voice(&app, &voice.id.to_string()).await?;
     let quality = voice.profiles.as_deref().and_then(presets::quality);
-    Ok(Tagged { answer: Reply(VoiceDetails { voice: Voice::of_stored(voice, viewer), samples, quality }), version })
+    Ok(Tagged { answer: Reply(VoiceDetails { voice: Voice::of_stored(voice, viewer), samples, quality, previews }), version })
 }
 
 /// Update voice metadata
@@ -111,7 +116,8 @@ pub async fn update_voice(
     voice.revision += 1;
     let languages = app.jobs.engine_status().capabilities.languages;
     let favorites = favorites_of(&app, &caller).await?;
-    let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &favorites };
+    let previewed = app.jobs.previewed_presets().await?;
+    let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &favorites, previewed: &previewed };
     let version = voice.revision.to_string();
     Ok(Tagged { answer: Reply(Voice::of_stored(voice, viewer)), version })
 }
@@ -227,6 +233,9 @@ pub async fn get_voice_sample(
 /// A few words in a voice
 #[endpoint(operation_id = "get_voice_preview")]
 pub async fn get_voice_preview(app: App, caller: Caller, id: PathParam<String>) -> Result<FileAnswer, Problem> {
+    if let Some(preset) = presets::find(&id) {
+        return previews::heard(&app, &preset.id, |_| true).await;
+    }
     let voice = find_stored(&app, &caller, &id).await?;
     let preview = voice.preview.ok_or_else(|| Problem::new(Code::AudioNotFound, "no preview was made of the voice"))?;
     let disposition = content_disposition(Some(&voice.name), &format!("voice-{}", voice.id), "wav");

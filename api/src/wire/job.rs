@@ -85,6 +85,51 @@ pub enum JobResult {
     Timeline(TimelineResult),
     Clone(CloneResult),
     Download(DownloadResult),
+    Design(DesignResult),
+    Preview(PreviewResult),
+}
+
+/// A voice made of a description.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct DesignResult {
+    pub voice_id: String,
+    pub voice_url: String,
+    pub name: String,
+    pub language: String,
+    pub gender: String,
+    /// The first is what the voice is until another is picked.
+    pub previews: Vec<VariantPreview>,
+    pub understood_terms: Vec<String>,
+    /// Words that say something, but nothing that is known here.
+    pub ignored_terms: Vec<String>,
+}
+
+/// A variant of a designed voice, to be heard and picked.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct VariantPreview {
+    pub preview_id: String,
+    pub audio_url: String,
+    pub seed: u64,
+    /// From 0.
+    pub variant: u32,
+    pub duration_ms: i64,
+}
+
+/// A few words in a voice.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct PreviewResult {
+    pub voice_id: String,
+    pub voice_url: String,
+    pub preview_id: String,
+    pub audio_url: String,
+    pub text: String,
+    pub language: String,
+    pub duration_ms: i64,
+    pub size_bytes: i64,
+    /// Hex; the file's `ETag`.
+    pub sha256: String,
+    /// An equal one was there.
+    pub cached: bool,
 }
 
 /// A voice made of recordings.
@@ -218,6 +263,9 @@ fn link_voice(result: &mut Value) {
     for preview in result.get_mut("previews").and_then(Value::as_array_mut).into_iter().flatten() {
         let url = preview["preview_id"].as_str().map(|id| format!("{voice_url}/previews/{id}"));
         preview["audio_url"] = url.into();
+    }
+    if let Some(preview_id) = result.get("preview_id").and_then(Value::as_str) {
+        result["audio_url"] = format!("{voice_url}/previews/{preview_id}").into();
     }
     result["voice_url"] = voice_url.into();
 }

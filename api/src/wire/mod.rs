@@ -5,6 +5,7 @@ pub mod api_key;
 pub mod audio;
 pub mod chunk;
 pub mod clone;
+pub mod design;
 pub mod download;
 pub mod generation;
 pub mod job;

@@ -62,10 +62,13 @@ pub struct Viewer<'a> {
     pub languages: &'a [String],
     /// Ids of the caller's favourites.
     pub favorites: &'a [String],
+    /// Presets that have a preview.
+    pub previewed: &'a [String],
 }
 
 impl Voice {
     pub fn of_preset(voice: jobs::voices::Voice, viewer: Viewer<'_>) -> Self {
+        let preview_url = viewer.previewed.contains(&voice.id).then(|| format!("/api/voices/{}/preview", voice.id));
         Self {
             is_favorite: viewer.favorites.contains(&voice.id),
             id: voice.id,
@@ -80,7 +83,7 @@ impl Voice {
             category_id: None,
             color: None,
             settings: Value::Object(Map::new()),
-            preview_url: None,
+            preview_url,
             ready: true,
             job_id: None,
             private: false,
@@ -130,6 +133,34 @@ pub struct VoiceDetails {
     /// Of the recordings, where the voice was made of some here.
     #[salvo(schema(value_type = Option<CloneQuality>))]
     pub quality: Option<Value>,
+    /// The oldest first.
+    pub previews: Vec<VoicePreview>,
+}
+
+/// A few words in a voice.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct VoicePreview {
+    pub id: String,
+    pub text: String,
+    pub language: String,
+    pub duration_ms: i64,
+    pub audio_url: String,
+    /// A variant of a designed voice: `POST /api/design/create` with `voice_id` and `preview_id` makes the voice this.
+    pub is_variant: bool,
+}
+
+impl VoicePreview {
+    /// `voice_id` as callers know it.
+    pub fn of(preview: storage::voice_previews::Preview, voice_id: &str) -> Self {
+        Self {
+            audio_url: format!("/api/voices/{voice_id}/previews/{}", preview.id),
+            id: preview.id.to_string(),
+            text: preview.text,
+            language: preview.language,
+            duration_ms: preview.duration_ms,
+            is_variant: preview.profiles.is_some(),
+        }
+    }
 }
 
 /// How good the recordings of a voice are.
