@@ -42,7 +42,7 @@ bench:
 bench-queue:
 	cargo run --release --manifest-path tests/bench-queue/Cargo.toml --target-dir $(or $(CARGO_TARGET_DIR),target) -- $(BENCH)
 
-# Joining 200 chunks and mixing 8 tracks beside ffmpeg's concat and amix: medians and ratios in one run.
+# Joining 200 chunks, mixing 8 tracks, and mixing them measured, beside ffmpeg: medians and ratios in one run.
 bench-mix:
 	cargo run --release --package audio --example bench_mix
 

@@ -1,5 +1,5 @@
 //! `make bench-mix`: joining and mixing beside ffmpeg's `concat` and `amix`, each as a process of its own, in turns, in one run. It prints
-//! medians and their ratio, and judges nothing.
+//! medians and their ratio, and judges nothing. `measured` is the mix with its loudness and true peak on both sides.
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::disallowed_methods, reason = "measuring time is what this is for")]
 
@@ -15,7 +15,7 @@ use audio::merge::{MergeChunk, MergeConfig, merge};
 use audio::mix::{Clip, Mix, MixTrack, Mixer};
 use audio::wav::{BitDepth, WavLayout, WavReader, WavSpec, WavWriter};
 
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 7;
 /// Chunks of speech, as a long text has them.
 const PIECES: usize = 200;
 const PIECE: SampleFormat = SampleFormat { rate_hz: 24_000, channels: 1 };
@@ -30,6 +30,7 @@ fn main() {
     match arguments.get(1).map(String::as_str) {
         Some("concat") => concat(Path::new(&arguments[2])),
         Some("amix") => amix(Path::new(&arguments[2])),
+        Some("measured") => measured(Path::new(&arguments[2])),
         _ => compare(),
     }
 }
@@ -69,14 +70,32 @@ fn concat(folder: &Path) {
     merge(&[MergeChunk::default(); PIECES], &mut source, &plain(PIECE.rate_hz), target, &mut |_| ControlFlow::Continue(())).unwrap();
 }
 
-fn amix(folder: &Path) {
+fn mixer(folder: &Path) -> io::Result<Mixer> {
     let clips = (0..TRACKS).map(|i| Clip::new(i, i, 0, TRACK_FRAMES as u64)).collect();
     let mix = Mix { format: TRACK, tracks: vec![MixTrack::default(); TRACKS], clips, range: None };
-    let mut source = |_: usize| -> io::Result<Box<dyn SampleBlocks>> {
-        let folder = folder.to_owned();
-        let mixer = Mixer::new(mix.clone(), Box::new(move |i| open(&track(&folder, i)))).map_err(io::Error::other)?;
-        Ok(Box::new(mixer))
-    };
+    let folder = folder.to_owned();
+    Mixer::new(mix, Box::new(move |i| open(&track(&folder, i)))).map_err(io::Error::other)
+}
+
+/// The mix alone.
+fn amix(folder: &Path) {
+    let spec = WavSpec { rate_hz: TRACK.rate_hz, channels: TRACK.channels, depth: BitDepth::Pcm16 };
+    let target = BufWriter::with_capacity(256 * 1024, File::create(folder.join("ours.wav")).unwrap());
+    let mut writer = WavWriter::new(target, spec, WavLayout::default()).unwrap();
+    let (mut mixer, mut block) = (mixer(folder).unwrap(), vec![0.0; 16 * 1024]);
+    loop {
+        let read = mixer.read(&mut block).unwrap();
+        if read == 0 {
+            break;
+        }
+        writer.write(&block[..read]).unwrap();
+    }
+    writer.finish_seek().unwrap();
+}
+
+/// The mix with its loudness and true peak measured.
+fn measured(folder: &Path) {
+    let mut source = |_: usize| -> io::Result<Box<dyn SampleBlocks>> { Ok(Box::new(mixer(folder)?)) };
     let target = BufWriter::with_capacity(256 * 1024, File::create(folder.join("ours.wav")).unwrap());
     merge(&[MergeChunk::default()], &mut source, &plain(TRACK.rate_hz), target, &mut |_| ControlFlow::Continue(())).unwrap();
 }
@@ -104,14 +123,15 @@ fn compare() {
     let theirs = text(folder.join("theirs.wav"));
     let concat = ["-f", "concat", "-safe", "0", "-i"].map(str::to_owned).into_iter().chain([text(folder.join("list.txt"))]).collect();
     let inputs = (0..TRACKS).flat_map(|i| ["-i".to_owned(), text(track(&folder, i))]);
-    let filter = ["-filter_complex".to_owned(), format!("amix=inputs={TRACKS}:normalize=0")];
-    let amix: Vec<String> = inputs.chain(filter).collect();
-    for (name, arguments) in [("concat", concat), ("amix", amix)] as [(&str, Vec<String>); 2] {
+    let filter = |then: &str| ["-filter_complex".to_owned(), format!("amix=inputs={TRACKS}:normalize=0{then}")];
+    let amix: Vec<String> = inputs.clone().chain(filter("")).collect();
+    let measured = inputs.chain(filter(",ebur128=peak=true:framelog=verbose")).collect();
+    for (name, arguments) in [("concat", concat), ("amix", amix), ("measured", measured)] as [(&str, Vec<String>); 3] {
         let (mut ours, mut others) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             ours.push(timed(Command::new(std::env::current_exe().unwrap()).arg(name).arg(&folder)));
             let mut ffmpeg = Command::new("ffmpeg");
-            others.push(timed(ffmpeg.args(["-v", "error", "-y"]).args(&arguments).args(["-c:a", "pcm_s16le", &theirs])));
+            others.push(timed(ffmpeg.args(["-v", "error", "-nostats", "-y"]).args(&arguments).args(["-c:a", "pcm_s16le", &theirs])));
         }
         let (ours, others) = (median(ours), median(others));
         println!("{name:<8} ours {ours:>7.1} ms   ffmpeg {others:>7.1} ms   {:.2} times as fast", others / ours);
