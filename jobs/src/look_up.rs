@@ -121,6 +121,10 @@ impl Jobs {
         let queued = generation.status == GenerationStatus::Queued;
         let queue_position = if queued { Some(generations::queue_position(pool, generation).await?) } else { None };
         let has_audio = generation.status == GenerationStatus::Completed && renders::newest(pool, generation.id).await?.is_some();
+        self.view(generation, queue_position, has_audio)
+    }
+
+    pub(crate) fn view(&self, generation: &Generation, queue_position: Option<i64>, has_audio: bool) -> Result<JobView, StorageError> {
         let now_ms = self.clock.now_ms();
         Ok(JobView {
             id: generation.id,

@@ -220,8 +220,9 @@ fn plan_part(submission: &Submission, part: &Part<'_>, seed: u64, chunks: &mut V
         with_region(&tag, &part.voice.language)
     };
     if part.input.is_some() {
-        let found = engine::text::language::detect(part.text, &fallback);
-        let language = language_of(&found);
+        // Only a chunk that names no language is looked at.
+        let found = part.language.is_none().then(|| engine::text::language::detect(part.text, &fallback));
+        let language = language_of(found.as_deref().unwrap_or(&fallback));
         let text = part.text.trim().to_owned();
         let spec = spec(chunks.len(), &text);
         chunks.push(PlannedChunk { text, voice_id: part.voice.id.clone(), language, spec });

@@ -1,21 +1,21 @@
 //! Accepting a request: plan it, then one transaction with the generation, its chunks, their jobs and the first event. After the commit no
 //! crash can lose it.
 
-use engine::speech::Availability;
+use engine::speech::{Availability, Capabilities};
 use serde_json::json;
+use storage::StorageError;
+use storage::accept::Accept;
 use storage::chunks::ChunkId;
-use storage::events::NewEvent;
 use storage::generations::{Generation, GenerationStatus};
 use storage::jobs::NewJob;
 use storage::search::SearchText;
-use storage::{StorageError, Tx, chunks, events, generations, idempotency, montages};
 use uuid::Uuid;
 
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, PlanLimits};
 use crate::retry::job_of;
-use crate::submission::{Submission, SubmitError};
+use crate::submission::{Source, Submission, SubmitError};
 use crate::view::JobView;
-use crate::voices::Voice;
+use crate::voices::{FoundVoices, Voice};
 use crate::{Jobs, fail_point};
 
 impl Jobs {
@@ -25,43 +25,22 @@ impl Jobs {
         self.check_room().await?;
         self.check_montage(owner_id, submission.montage_id).await?;
         let seed = *submission.options.seed.get_or_insert_with(|| rand::random::<u64>() >> 11);
-        let limits = self.config.limits.clone();
-        let named = tokio::task::spawn_blocking(move || (plan::voice_names(&submission), submission));
-        let (names, submission) = named.await.map_err(plan_died)?;
+        let names;
+        (names, submission) = without_stalling(text_bytes(&submission), move || (plan::voice_names(&submission), submission)).await?;
         let voices = self.find_voices(owner_id, &names).await?;
-        let voice = submission.voice_id.as_deref().and_then(|name| voices.get(name));
-        let (owner_id, now_ms) = (owner_id.to_owned(), self.clock.now_ms());
-        let planned = tokio::task::spawn_blocking(move || {
-            let plan = plan::plan(&submission, |name| voices.get(name), &limits, seed)?;
-            let generation = generation_of(&owner_id, &submission, &plan, voice, now_ms)?;
-            let search = SearchText::of(generation.title.as_deref(), &generation.text, &generation.voices);
-            Ok::<_, SubmitError>((submission, plan, generation, search))
-        });
-        let (submission, plan, generation, search) = planned.await.map_err(plan_died)??;
-        let rows = plan::rows_of(&plan, &self.engine.capabilities()).map_err(StorageError::from)?;
-        let run_at_ms = submission.not_before_ms.unwrap_or(now_ms);
-        let jobs = jobs_of(&generation, rows.len() as u32, run_at_ms)?;
-        let (idempotency, montage_id) = (submission.idempotency.clone(), submission.montage_id);
-        let accepted = generation.clone();
-        let commit = self.storage.rows.commit_in_group(move |tx| {
-            Box::pin(async move {
-                generations::insert(tx, &accepted, &search).await?;
-                if let Some(montage_id) = montage_id {
-                    // Deleted since it was looked at: it would have lost its generations anyway.
-                    montages::append(tx, &accepted.owner_id, montage_id, accepted.id).await?;
-                }
-                accept(tx, &accepted, &rows, &jobs, now_ms).await?;
-                if let Some(key) = &idempotency {
-                    idempotency::note_job(tx, key, accepted.id).await?;
-                }
-                fail_point::pass("accept.before_commit");
-                Ok(())
-            })
-        });
-        commit.await?;
+        let planner = Planner {
+            owner_id: owner_id.to_owned(),
+            voices,
+            limits: self.config.limits.clone(),
+            capabilities: self.engine.capabilities(),
+            seed,
+            now_ms: self.clock.now_ms(),
+        };
+        let accept = without_stalling(text_bytes(&submission), move || planner.accept_of(submission)).await??;
+        let accepted = self.storage.rows.accept(accept).await?;
         self.room.note_accepted();
         fail_point::pass("accept.after_commit");
-        self.view_of_generation(&generation).await.map_err(SubmitError::from)
+        self.view(&accepted.generation, Some(accepted.queue_position), false).map_err(SubmitError::from)
     }
 
     pub(crate) fn check_engine(&self) -> Result<(), SubmitError> {
@@ -87,18 +66,59 @@ impl Jobs {
     }
 }
 
-/// What follows from a generation's row.
-async fn accept(tx: &mut Tx, generation: &Generation, rows: &[chunks::NewChunk], jobs: &[NewJob], now_ms: i64) -> Result<(), StorageError> {
-    chunks::insert(tx, generation.id, rows).await?;
-    storage::jobs::enqueue(tx, jobs, now_ms).await?;
-    let data = json!({"type": generation.kind, "chunks_total": generation.chunks_total, "title": generation.title});
-    let event = NewEvent { owner_id: &generation.owner_id, generation_id: Some(generation.id), kind: "job.queued", data };
-    events::append(tx, event, now_ms).await?;
-    Ok(())
+/// A text that is planned in less time than it takes to hand it to another thread.
+const SHORT_BYTES: usize = 4 * 1_024;
+
+/// Runs work that takes time with the length of a text: long ones where they keep nobody waiting.
+async fn without_stalling<T: Send + 'static>(text_bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, StorageError> {
+    if text_bytes <= SHORT_BYTES {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|error| StorageError::Internal(format!("plan: {error}")))
 }
 
-fn plan_died(error: tokio::task::JoinError) -> StorageError {
-    StorageError::Internal(format!("plan: {error}"))
+fn text_bytes(submission: &Submission) -> usize {
+    match &submission.source {
+        Source::Text(text) => text.len(),
+        Source::Chunks(chunks) => chunks.iter().map(|chunk| chunk.text.len() + CHUNK_BYTES).sum(),
+    }
+}
+
+/// What a chunk costs beside its text.
+const CHUNK_BYTES: usize = 256;
+
+/// Everything that a plan needs beside the submission.
+struct Planner {
+    owner_id: String,
+    voices: FoundVoices,
+    limits: PlanLimits,
+    capabilities: Capabilities,
+    seed: u64,
+    now_ms: i64,
+}
+
+impl Planner {
+    /// Everything that follows from a submission, down to its rows.
+    fn accept_of(self, submission: Submission) -> Result<Accept, SubmitError> {
+        let plan = plan::plan(&submission, |name| self.voices.get(name), &self.limits, self.seed)?;
+        let voice = submission.voice_id.as_deref().and_then(|name| self.voices.get(name));
+        let generation = generation_of(&self.owner_id, &submission, &plan, voice, self.now_ms)?;
+        let search = SearchText::of(generation.title.as_deref(), &generation.text, &generation.voices);
+        let chunks = plan::rows_of(&plan, &self.capabilities).map_err(StorageError::from)?;
+        let jobs = jobs_of(&generation, chunks.len() as u32, submission.not_before_ms.unwrap_or(self.now_ms))?;
+        let data = json!({"type": generation.kind, "chunks_total": generation.chunks_total, "title": generation.title});
+        Ok(Accept {
+            generation,
+            search,
+            chunks,
+            jobs,
+            told: ("job.queued", data),
+            montage_id: submission.montage_id,
+            idempotency: submission.idempotency,
+            now_ms: self.now_ms,
+            before_commit: || fail_point::pass("accept.before_commit"),
+        })
+    }
 }
 
 fn generation_of(

@@ -8,16 +8,24 @@ use bed::{Bed, Database, OWNER, script, submission};
 use jobs::retry::RetryError;
 use jobs::submission::{MergeOptions, MergeOrder, Submission, SubmitError, TraceContext};
 use jobs::view::CancelOutcome;
-use storage::StorageError;
+use std::collections::BTreeSet;
+
+use storage::accept::Accept;
 use storage::events::{self, NewEvent};
-use storage::jobs::JobState;
+use storage::generations::{self, Generation, GenerationFilter};
+use storage::jobs::{JobState, NewJob};
 use storage::leases::{self, Claim, Fence, Lost};
+use storage::rows::{Rows, RowsConfig};
+use storage::search::SearchText;
+use storage::StorageError;
+use uuid::Uuid;
 
 on_both! {
     a_heartbeat_keeps_its_leases_and_no_others,
     a_node_takes_back_what_its_former_process_held,
     an_old_lease_can_do_nothing,
     neighbours_in_a_commit_do_not_share_an_error,
+    a_dropped_transaction_is_undone,
     nobody_sees_or_touches_what_is_anothers,
     a_drawn_seed_is_kept,
 }
@@ -87,31 +95,103 @@ async fn an_old_lease_can_do_nothing(database: Database) {
     assert_eq!((row.state, row.attempt, row.crashes), (JobState::Done, 1, 1));
 }
 
+/// A job that may be refused for its key.
+fn job(generation_id: Option<Uuid>, dedupe_key: Option<&str>) -> NewJob {
+    NewJob {
+        id: Uuid::now_v7(),
+        kind: "speak_chunk".into(),
+        queue: "cpu".into(),
+        priority: 0,
+        owner_id: OWNER.into(),
+        generation_id,
+        payload: "{}".into(),
+        attempts_max: 1,
+        run_at_ms: 0,
+        dedupe_key: dedupe_key.map(str::to_owned),
+        traceparent: None,
+        tracestate: None,
+    }
+}
+
+fn accept_like(pattern: &Generation, dedupe_key: Option<&str>, title: &str) -> Accept {
+    let generation = Generation { id: Uuid::now_v7(), title: Some(title.to_owned()), ..pattern.clone() };
+    Accept {
+        search: SearchText::of(Some(title), "", "{}"),
+        chunks: Vec::new(),
+        jobs: vec![job(Some(generation.id), dedupe_key)],
+        generation,
+        told: ("job.queued", title.into()),
+        montage_id: None,
+        idempotency: None,
+        now_ms: 0,
+        before_commit: || (),
+    }
+}
+
+/// What is refused only shows when the rows before it are written: nothing of that may stay, and all of the others'.
 async fn neighbours_in_a_commit_do_not_share_an_error(database: Database) {
-    const NEIGHBOURS: i64 = 8;
-    const UNLUCKY: i64 = 3;
+    for unlucky in [None, Some(3)] {
+        commit_neighbours(database, unlucky).await;
+    }
+}
+
+async fn commit_neighbours(database: Database, unlucky: Option<usize>) {
+    const NEIGHBOURS: usize = 23;
     let bed = Bed::new(database, script(vec![])).await;
+    let first = bed.submit(&["1"]).await;
+    let pattern = generations::find(bed.storage.rows.read(), first).await.unwrap().unwrap();
+    let rows = &bed.storage.rows;
+    rows.accept(accept_like(&pattern, Some("taken"), "first")).await.unwrap();
     // While the writer waits for this one, the others gather for the next commit.
-    let held = bed.storage.rows.begin().await.unwrap();
-    let work = (0..NEIGHBOURS).map(|place| {
-        bed.storage.rows.commit_in_group(move |tx| {
-            Box::pin(async move {
-                let event = NewEvent { owner_id: OWNER, generation_id: None, kind: "queue.changed", data: place.into() };
-                events::append(tx, event, 0).await?;
-                if place == UNLUCKY { Err(StorageError::Internal("after it has written".into())) } else { Ok(place) }
-            })
-        })
-    });
-    let (ended, ()) = tokio::join!(futures::future::join_all(work), async {
+    let held = rows.begin().await.unwrap();
+    let accepts = (0..NEIGHBOURS).map(|place| accept_like(&pattern, (Some(place) == unlucky).then_some("taken"), &place.to_string()));
+    let (ended, ()) = tokio::join!(futures::future::join_all(accepts.map(|accept| rows.accept(accept))), async {
         tokio::task::yield_now().await;
         drop(held);
     });
-    for (place, ended) in (0..).zip(&ended) {
-        assert_eq!(ended.as_ref().ok(), (place != UNLUCKY).then_some(&place), "{ended:?}");
+    let mut places = Vec::new();
+    for (place, ended) in ended.iter().enumerate() {
+        match ended {
+            Ok(accepted) => {
+                assert_eq!(accepted.generation.title, Some(place.to_string()));
+                places.push(accepted.queue_position);
+            }
+            Err(error) => assert!(Some(place) == unlucky && matches!(error, StorageError::Conflict(_)), "{place}: {error}"),
+        }
     }
-    let mut told: Vec<i64> = bed.events(OWNER).await.iter().map(|event| event.data.as_i64().unwrap()).collect();
-    told.sort_unstable();
-    assert_eq!(told, (0..NEIGHBOURS).filter(|place| *place != UNLUCKY).collect::<Vec<_>>());
+    if database == Database::Sqlite {
+        let lucky = NEIGHBOURS - usize::from(unlucky.is_some());
+        assert_eq!(places, (3..).take(lucky).collect::<Vec<i64>>(), "behind the two that were there, in order");
+    }
+    let stored = generations::list(rows.read(), &GenerationFilter::of_owner(OWNER), None, 100).await.unwrap();
+    let titled: BTreeSet<Option<String>> = stored.into_iter().map(|generation| generation.title).collect();
+    let told: BTreeSet<Option<String>> = bed.events(OWNER).await.iter().map(|event| event.data.as_str().map(str::to_owned)).collect();
+    let lucky = (0..NEIGHBOURS).filter(|place| Some(*place) != unlucky).map(|place| Some(place.to_string()));
+    let expected: BTreeSet<Option<String>> = lucky.chain([Some("first".into()), None]).collect();
+    assert_eq!((&titled, &told), (&expected, &expected), "titles of rows and of events; None is the pattern's");
+}
+
+/// Nobody begins after it, and yet its lock is gone and its rows with it.
+async fn a_dropped_transaction_is_undone(database: Database) {
+    let bed = Bed::new(database, script(vec![])).await;
+    let other = Rows::open(&RowsConfig::new(bed.database_url())).await.unwrap();
+    for _ in 0..3 {
+        let mut tx = bed.storage.rows.begin().await.unwrap();
+        let event = NewEvent { owner_id: OWNER, generation_id: None, kind: "queue.changed", data: 1.into() };
+        events::append(&mut tx, event, 0).await.unwrap();
+        drop(tx);
+        // Waits for the lock, as another process would, and gives up after ten seconds.
+        other.begin().await.unwrap().commit().await.unwrap();
+    }
+    assert!(bed.events(OWNER).await.is_empty());
+    // What fails inside a transaction fails alone.
+    let mut tx = bed.storage.rows.begin().await.unwrap();
+    storage::jobs::enqueue(&mut tx, &[job(None, Some("one"))], 0).await.unwrap();
+    assert!(matches!(storage::jobs::enqueue(&mut tx, &[job(None, Some("one"))], 0).await, Err(StorageError::Conflict(_))));
+    drop(tx);
+    bed.storage.rows.begin().await.unwrap().commit().await.unwrap();
+    bed.storage.rows.close().await;
+    assert!(matches!(bed.storage.rows.begin().await, Err(StorageError::Unreachable(_))), "closed");
 }
 
 async fn nobody_sees_or_touches_what_is_anothers(database: Database) {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::StorageError;
 use crate::blobs::StoredBlob;
 use crate::rows::{Tx, parse_uuid};
-use crate::statement::Statement;
+use crate::statement::{Script, Statement};
 
 /// Postgres takes 65,535 parameters a statement, SQLite 32,766.
 const INSERT_ROWS_MAX: usize = 500;
@@ -107,20 +107,27 @@ pub struct NewChunk {
 }
 
 pub async fn insert(tx: &mut Tx, generation_id: Uuid, chunks: &[NewChunk]) -> Result<(), StorageError> {
-    for part in chunks.chunks(INSERT_ROWS_MAX) {
-        let mut query = Statement::new(
+    let mut script = tx.script();
+    push_insert(&mut script, chunks.iter().map(|chunk| (generation_id, chunk)));
+    script.run(tx.connection()).await?;
+    Ok(())
+}
+
+/// The rows of chunks, each with its generation.
+pub(crate) fn push_insert<'c>(script: &mut Script, chunks: impl Iterator<Item = (Uuid, &'c NewChunk)>) {
+    let mut chunks = chunks.peekable();
+    while chunks.peek().is_some() {
+        let query = script.next(
             "INSERT INTO chunks (generation_id, idx, take, text, voice_id, language, spec, params_hash, status, attempt, cached, suspect) ",
         );
-        for (place, chunk) in part.iter().enumerate() {
+        for (place, (generation_id, chunk)) in chunks.by_ref().take(INSERT_ROWS_MAX).enumerate() {
             query.push(if place == 0 { "VALUES (" } else { ", (" });
             query.push_bind(generation_id.to_string()).push(", ").push_bind(i64::from(chunk.index)).push(", ");
             query.push_bind(i64::from(chunk.take)).push(", ");
             query.push_list([&chunk.text, &chunk.voice_id, &chunk.language, &chunk.spec, &chunk.params_hash].map(String::clone));
             query.push(", 'queued', 0, 0, 0)");
         }
-        query.build().execute(tx.connection()).await?;
     }
-    Ok(())
 }
 
 pub async fn find(pool: &AnyPool, id: ChunkId) -> Result<Option<Chunk>, StorageError> {

@@ -8,8 +8,9 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyPool, Row};
 use uuid::Uuid;
 
-use crate::rows::Tx;
-use crate::{StorageError, rows::parse_uuid};
+use crate::StorageError;
+use crate::rows::{Tx, parse_uuid};
+use crate::statement::{Script, Statement};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewEvent<'a> {
@@ -32,20 +33,25 @@ pub struct Event {
 
 /// Stores an event with the next number.
 pub async fn append(tx: &mut Tx, event: NewEvent<'_>, now_ms: i64) -> Result<i64, StorageError> {
-    let seq: i64 = sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = 'event_seq' RETURNING value")
-        .fetch_one(tx.connection())
-        .await?;
-    sqlx::query("INSERT INTO events (seq, owner_id, generation_id, type, data, at_ms) VALUES ($1, $2, $3, $4, $5, $6)")
-        .bind(seq)
-        .bind(event.owner_id)
-        .bind(event.generation_id.map(|id| id.to_string()))
-        .bind(event.kind)
-        .bind(event.data.to_string())
-        .bind(now_ms)
-        .execute(tx.connection())
-        .await?;
+    let mut script = tx.script();
+    push_append(&mut script, &[event], now_ms).push(" RETURNING seq");
+    let rows = script.run(tx.connection()).await?;
     tx.wakes_events();
-    Ok(seq)
+    let row = rows.last().ok_or_else(|| StorageError::Malformed("no counter of events".into()))?;
+    Ok(row.try_get("seq")?)
+}
+
+/// The next numbers for these events, then their rows. The caller says [`Tx::wakes_events`].
+pub(crate) fn push_append<'s>(script: &'s mut Script, events: &[NewEvent<'_>], now_ms: i64) -> &'s mut Statement {
+    script.next("UPDATE counters SET value = value + ").push_bind(events.len() as i64).push(" WHERE name = 'event_seq'");
+    let query = script.next("INSERT INTO events (seq, owner_id, generation_id, type, data, at_ms) ");
+    for (place, event) in events.iter().enumerate() {
+        query.push(if place == 0 { "VALUES (" } else { ", (" });
+        query.push("(SELECT value FROM counters WHERE name = 'event_seq') - ").push_bind((events.len() - 1 - place) as i64);
+        query.push(", ").push_bind(event.owner_id.to_owned()).push(", ").push_bind(event.generation_id.map(|id| id.to_string()));
+        query.push(", ").push_list([event.kind.to_owned(), event.data.to_string()]).push(", ").push_bind(now_ms).push(")");
+    }
+    query
 }
 
 /// The owner's events after a cursor, oldest first.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::StorageError;
 use crate::rows::{Dialect, Tx, parse_uuid};
 use crate::search::{self, SearchText};
-use crate::statement::Statement;
+use crate::statement::{Script, Statement};
 
 /// The contract's job statuses. `loading_model` is shown while a neural model loads and is never stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,33 +112,39 @@ const COLUMNS_WITHOUT_TEXTS: &str = "id, owner_id, kind, status, title, '' AS te
 
 /// Stores a generation, and what it is found by.
 pub async fn insert(tx: &mut Tx, generation: &Generation, search: &SearchText) -> Result<(), StorageError> {
-    sqlx::query(
+    let mut script = tx.script();
+    push_insert(&mut script, &[(generation, search)]);
+    script.run(tx.connection()).await?;
+    Ok(())
+}
+
+/// The rows of generations, and what they are found by.
+pub(crate) fn push_insert(script: &mut Script, generations: &[(&Generation, &SearchText)]) {
+    let query = script.next(
         "INSERT INTO generations (id, owner_id, kind, status, title, text, voice_id, voice_name, language, params, voices, metadata, \
-         priority, chunks_total, chunks_done, attempt, cancel_requested, created_at_ms, traceparent, tracestate) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0, $17, $18, $19)",
-    )
-    .bind(generation.id.to_string())
-    .bind(&generation.owner_id)
-    .bind(&generation.kind)
-    .bind(generation.status.as_str())
-    .bind(generation.title.as_deref())
-    .bind(&generation.text)
-    .bind(generation.voice_id.as_deref())
-    .bind(generation.voice_name.as_deref())
-    .bind(&generation.language)
-    .bind(&generation.params)
-    .bind(&generation.voices)
-    .bind(generation.metadata.as_deref())
-    .bind(generation.priority)
-    .bind(generation.chunks_total)
-    .bind(generation.chunks_done)
-    .bind(generation.attempt)
-    .bind(generation.created_at_ms)
-    .bind(generation.traceparent.as_deref())
-    .bind(generation.tracestate.as_deref())
-    .execute(tx.connection())
-    .await?;
-    search::insert(tx, generation.id, search).await
+         priority, chunks_total, chunks_done, attempt, cancel_requested, created_at_ms, traceparent, tracestate) ",
+    );
+    for (place, (generation, _)) in generations.iter().enumerate() {
+        let text = |text: &String| Some(text.clone());
+        query.push(if place == 0 { "VALUES (" } else { ", (" }).push_list([
+            Some(generation.id.to_string()),
+            text(&generation.owner_id),
+            text(&generation.kind),
+            Some(generation.status.to_string()),
+            generation.title.clone(),
+            text(&generation.text),
+            generation.voice_id.clone(),
+            generation.voice_name.clone(),
+            text(&generation.language),
+            text(&generation.params),
+            text(&generation.voices),
+            generation.metadata.clone(),
+        ]);
+        let Generation { priority, chunks_total, chunks_done, attempt, created_at_ms, .. } = **generation;
+        query.push(", ").push_list([priority, chunks_total, chunks_done, attempt]).push(", 0, ").push_bind(created_at_ms);
+        query.push(", ").push_list([generation.traceparent.clone(), generation.tracestate.clone()]).push(")");
+    }
+    search::push_insert(script, generations.iter().map(|(generation, search)| (generation.id, *search)));
 }
 
 /// Deletes a generation with its chunks, renders, jobs and places in montages; to be called under its lock. Its blobs are the caller's, after
@@ -320,15 +326,25 @@ pub const QUEUE_POSITION_MAX: i64 = 1_000;
 /// 1 for the next one to start, at most [`QUEUE_POSITION_MAX`]; meaningful only while it is queued.
 pub async fn queue_position(pool: &AnyPool, generation: &Generation) -> Result<i64, StorageError> {
     let ahead: i64 = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM (SELECT id FROM generations WHERE status = 'queued' AND (priority > $1 OR (priority = $1 AND id < $2)) \
-         LIMIT $3) AS ahead",
+        "SELECT (SELECT COUNT(*) FROM (SELECT 1 AS one FROM generations WHERE status = 'queued' AND priority > $1 LIMIT $3) AS higher) \
+         + (SELECT COUNT(*) FROM (SELECT 1 AS one FROM generations WHERE status = 'queued' AND priority = $1 AND id < $2 LIMIT $3) AS same)",
     )
     .bind(generation.priority)
     .bind(generation.id.to_string())
-    .bind(QUEUE_POSITION_MAX - 1)
+    .bind(QUEUE_POSITION_MAX)
     .fetch_one(pool)
     .await?;
-    Ok(ahead + 1)
+    Ok(place_behind(ahead))
+}
+
+/// How many wait that go before a new one of this priority, as a row with the number as `ahead`.
+pub(crate) fn push_ahead(script: &mut Script, priority: i64) {
+    let query = script.next("SELECT COUNT(*) AS ahead FROM (SELECT 1 AS one FROM generations WHERE status = 'queued' AND priority >= ");
+    query.push_bind(priority).push(" LIMIT ").push_bind(QUEUE_POSITION_MAX).push(") AS ahead");
+}
+
+pub(crate) fn place_behind(ahead: i64) -> i64 {
+    (ahead + 1).min(QUEUE_POSITION_MAX)
 }
 
 /// Moves a generation from one of the `from` statuses to `to`; false when it was in none of them.

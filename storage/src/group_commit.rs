@@ -1,18 +1,18 @@
-//! Many small transactions in one commit. On SQLite every commit waits for the disk, and there is one writer: sixty-four clients that each
-//! commit alone wait sixty-four times. Here whoever comes while a commit is under way shares the next one, each in a savepoint of its own, so
-//! that one's error undoes nothing of its neighbours. Nobody is answered before the disk has everything.
+//! Many accepts in one commit. On SQLite every commit waits for the disk, and there is one writer: sixty-four clients that each commit alone
+//! wait sixty-four times. Here whoever comes while a commit is under way shares the next one. Their rows are written together, as if none
+//! could fail; where one does, all is undone and each is written in a savepoint of its own, so that its error undoes nothing of its
+//! neighbours. Nobody is answered before the disk has everything.
 //!
 //! For accepts only: claims and verdicts go past it, on the same connection, between two batches. On Postgres, which shares commits by
-//! itself, the work gets a plain transaction.
+//! itself, each is a plain transaction.
 
-use std::any::Any;
-use std::panic::AssertUnwindSafe;
-
-use futures::FutureExt;
-use futures::future::BoxFuture;
+use sqlx::Row;
+use sqlx::any::AnyRow;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::StorageError;
+use crate::accept::{self, Accept, Accepted};
+use crate::generations;
 use crate::rows::{Dialect, Rows, Tx};
 
 /// More wait for the next batch.
@@ -20,36 +20,32 @@ const BATCH_MAX: usize = 256;
 /// More wait for a place in the queue.
 pub(crate) const QUEUE_MAX: usize = 1_024;
 
-type Made = Box<dyn Any + Send>;
-type Run = Box<dyn for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<Made, StorageError>> + Send>;
+type Answer = Result<Accepted, StorageError>;
 
-/// One piece of work and who waits for it.
+/// A request and who waits for it.
+#[derive(Debug)]
 pub(crate) struct Command {
-    run: Run,
-    answer: oneshot::Sender<Result<Made, StorageError>>,
+    accept: Accept,
+    answer: oneshot::Sender<Answer>,
 }
 
 impl Rows {
-    /// Runs `work` in a transaction that it may share with others. `work` may only touch rows: whatever else it waits for, all writers wait
-    /// for. A caller that goes away after the work has begun does not undo it.
-    pub async fn commit_in_group<T, F>(&self, work: F) -> Result<T, StorageError>
-    where
-        T: Send + 'static,
-        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, StorageError>> + Send + 'static,
-    {
+    /// Accepts a request, in a transaction that it may share with others. A caller that goes away after its writing has begun does not undo it.
+    pub async fn accept(&self, accept: Accept) -> Answer {
         let Some(commands) = self.commands().filter(|_| self.dialect() == Dialect::Sqlite) else {
-            let mut tx = self.begin().await?;
-            let made = work(&mut tx).await?;
-            tx.commit().await?;
-            return Ok(made);
+            let places = write_together(self, std::slice::from_ref(&accept)).await?;
+            return answer_of(accept, places.first().copied());
         };
         let (answer, answered) = oneshot::channel();
-        let run: Run = Box::new(move |tx| work(tx).map(|made| made.map(|made| Box::new(made) as Made)).boxed());
         let gone = || StorageError::Unreachable("the writer has ended".into());
-        commands.send(Command { run, answer }).await.map_err(|_| gone())?;
-        let made = answered.await.map_err(|_| gone())??;
-        made.downcast::<T>().map(|made| *made).map_err(|_| StorageError::Internal("a group commit answered with another type".into()))
+        commands.send(Command { accept, answer }).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
     }
+}
+
+fn answer_of(accept: Accept, queue_position: Option<i64>) -> Answer {
+    let queue_position = queue_position.ok_or_else(|| StorageError::Internal("an accept without a place in the queue".into()))?;
+    Ok(Accepted { generation: accept.generation, queue_position })
 }
 
 /// The writer; ends with the last handle to the database.
@@ -61,50 +57,93 @@ pub(crate) async fn write_batches(rows: Rows, mut commands: mpsc::Receiver<Comma
     }
 }
 
-async fn write_batch(rows: &Rows, batch: Vec<Command>) {
+async fn write_batch(rows: &Rows, mut batch: Vec<Command>) {
+    batch.sort_by_key(|command| command.accept.shape());
+    let (accepts, answers): (Vec<_>, Vec<_>) = batch.into_iter().map(|command| (command.accept, command.answer)).unzip();
+    match write_together(rows, &accepts).await {
+        Ok(places) => {
+            for ((accept, answer), place) in accepts.into_iter().zip(answers).zip(places) {
+                let _ = answer.send(answer_of(accept, Some(place)));
+            }
+        }
+        Err(error) if accepts.len() < 2 || error.is_transient() => refuse(answers, &error),
+        // One of them can't be accepted; which one shows when each is on its own.
+        Err(_) => write_apart(rows, accepts, answers).await,
+    }
+}
+
+/// The places in the queue, in the order of the accepts.
+async fn write_together(rows: &Rows, accepts: &[Accept]) -> Result<Vec<i64>, StorageError> {
+    let mut places = Vec::with_capacity(accepts.len());
+    let mut tx: Option<Tx> = None;
+    for part in accept::parts(accepts) {
+        let mut script = rows.script();
+        accept::push(&mut script, part);
+        let (begun, written) = match tx {
+            Some(mut tx) => {
+                let written = script.run(tx.connection()).await?;
+                (tx, written)
+            }
+            None => rows.begin_with(script).await?,
+        };
+        tx = Some(begun);
+        places.extend(places_of(part, &written)?);
+    }
+    if let Some(tx) = tx {
+        commit(tx, accepts).await?;
+    }
+    Ok(places)
+}
+
+async fn write_apart(rows: &Rows, accepts: Vec<Accept>, answers: Vec<oneshot::Sender<Answer>>) {
     let mut tx = match rows.begin().await {
         Ok(tx) => tx,
-        Err(error) => return refuse(batch.into_iter().map(|command| command.answer), &error),
+        Err(error) => return refuse(answers, &error),
     };
-    let alone = batch.len() == 1;
-    let mut done = Vec::with_capacity(batch.len());
-    for command in batch {
-        let result = if alone { run(&mut tx, command.run).await } else { run_in_savepoint(&mut tx, command.run).await };
-        match result {
-            Ok(made) => done.push((command.answer, made)),
-            Err(error) => {
-                let _ = command.answer.send(Err(error));
-            }
+    let mut written = Vec::with_capacity(accepts.len());
+    for (accept, answer) in accepts.into_iter().zip(answers) {
+        match write_in_savepoint(&mut tx, &accept).await {
+            Ok(place) => written.push((accept, answer, place)),
+            Err(error) => drop(answer.send(Err(error))),
         }
     }
-    if done.is_empty() {
-        return;
-    }
-    match tx.commit().await {
+    let (accepts, waiting): (Vec<_>, Vec<_>) = written.into_iter().map(|(accept, answer, place)| (accept, (answer, place))).unzip();
+    match commit(tx, &accepts).await {
         Ok(()) => {
-            for (answer, made) in done {
-                let _ = answer.send(Ok(made));
+            for (accept, (answer, place)) in accepts.into_iter().zip(waiting) {
+                let _ = answer.send(answer_of(accept, place));
             }
         }
-        Err(error) => refuse(done.into_iter().map(|(answer, _)| answer), &error),
+        Err(error) => refuse(waiting.into_iter().map(|(answer, _)| answer), &error),
     }
 }
 
-async fn run_in_savepoint(tx: &mut Tx, work: Run) -> Result<Made, StorageError> {
+async fn write_in_savepoint(tx: &mut Tx, accept: &Accept) -> Result<Option<i64>, StorageError> {
     sqlx::query("SAVEPOINT one").execute(tx.connection()).await?;
-    let result = run(tx, work).await;
-    let end = if result.is_ok() { "RELEASE one" } else { "ROLLBACK TO one" };
+    let part = std::slice::from_ref(accept);
+    let mut script = tx.script();
+    accept::push(&mut script, part);
+    let written = script.run(tx.connection()).await.and_then(|written| places_of(part, &written));
+    let end = if written.is_ok() { "RELEASE one" } else { "ROLLBACK TO one" };
     sqlx::query(end).execute(tx.connection()).await?;
-    result
+    written.map(|places| places.first().copied())
 }
 
-/// A panic in one piece of work must not end the writer.
-async fn run(tx: &mut Tx, work: Run) -> Result<Made, StorageError> {
-    let run = AssertUnwindSafe(async { work(tx).await });
-    run.catch_unwind().await.unwrap_or_else(|_| Err(StorageError::Internal("panicked inside a transaction".into())))
+/// Each stands behind those that were there before, and behind its neighbours before it.
+fn places_of(part: &[Accept], written: &[AnyRow]) -> Result<Vec<i64>, StorageError> {
+    let row = written.first().ok_or_else(|| StorageError::Internal("nobody counted who is ahead".into()))?;
+    let ahead: i64 = row.try_get("ahead")?;
+    Ok((ahead..).take(part.len()).map(generations::place_behind).collect())
 }
 
-fn refuse(answers: impl Iterator<Item = oneshot::Sender<Result<Made, StorageError>>>, error: &StorageError) {
+async fn commit(mut tx: Tx, accepts: &[Accept]) -> Result<(), StorageError> {
+    tx.wakes_jobs();
+    tx.wakes_events();
+    accepts.iter().for_each(|accept| (accept.before_commit)());
+    tx.commit().await
+}
+
+fn refuse(answers: impl IntoIterator<Item = oneshot::Sender<Answer>>, error: &StorageError) {
     for answer in answers {
         let _ = answer.send(Err(error.clone()));
     }

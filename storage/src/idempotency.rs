@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::StorageError;
 use crate::rows::{Pool, Tx, parse_uuid};
+use crate::statement::Script;
 
 /// Which key, and of whose.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,13 +97,16 @@ pub async fn is_known(pool: &Pool, key: &IdempotencyKey) -> Result<bool, Storage
 
 /// To be called in the transaction that accepts the job.
 pub async fn note_job(tx: &mut Tx, key: &IdempotencyKey, job_id: Uuid) -> Result<(), StorageError> {
-    sqlx::query("UPDATE idempotency SET job_id = $3 WHERE api_key_id = $1 AND idem_key = $2")
-        .bind(&key.api_key_id)
-        .bind(&key.key)
-        .bind(job_id.to_string())
-        .execute(tx.connection())
-        .await?;
+    let mut script = tx.script();
+    push_note_job(&mut script, key, job_id);
+    script.run(tx.connection()).await?;
     Ok(())
+}
+
+pub(crate) fn push_note_job(script: &mut Script, key: &IdempotencyKey, job_id: Uuid) {
+    let query = script.next("UPDATE idempotency SET job_id = ");
+    query.push_bind(job_id.to_string()).push(" WHERE api_key_id = ").push_bind(key.api_key_id.clone());
+    query.push(" AND idem_key = ").push_bind(key.key.clone());
 }
 
 pub async fn store_answer(tx: &mut Tx, key: &IdempotencyKey, status: u16, answer: &str) -> Result<(), StorageError> {

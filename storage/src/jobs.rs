@@ -9,8 +9,8 @@ use sqlx::{AnyPool, Row};
 use uuid::Uuid;
 
 use crate::StorageError;
-use crate::rows::{Rows, Tx, parse_uuid};
-use crate::statement::Statement;
+use crate::rows::{Dialect, Rows, Tx, parse_uuid};
+use crate::statement::Script;
 
 const INSERT_ROWS_MAX: usize = 500;
 
@@ -86,45 +86,57 @@ pub struct NewJob {
 /// Their turns continue at the lane's virtual time (start-time fair queueing, Goyal et al. 1996): a new job of two chunks takes turns with
 /// the owner's audiobook of a thousand chunks instead of waiting behind it.
 pub async fn enqueue(tx: &mut Tx, jobs: &[NewJob], now_ms: i64) -> Result<(), StorageError> {
-    let Some(first) = jobs.first() else {
+    if jobs.is_empty() {
         return Ok(());
-    };
-    debug_assert!(jobs.iter().all(|job| (&job.queue, job.priority, &job.owner_id) == (&first.queue, first.priority, &first.owner_id)));
-    let lane_turn: i64 = sqlx::query_scalar(
-        "INSERT INTO lanes (queue, priority, owner_id, served_no, served_at_ms, turn) VALUES ($1, $2, $3, 0, $4, 0) \
-         ON CONFLICT (queue, priority, owner_id) DO UPDATE SET turn = lanes.turn RETURNING turn",
-    )
-    .bind(&first.queue)
-    .bind(first.priority)
-    .bind(&first.owner_id)
-    .bind(now_ms)
-    .fetch_one(tx.connection())
-    .await?;
-    for (part_index, part) in jobs.chunks(INSERT_ROWS_MAX).enumerate() {
-        let first_turn = lane_turn + 1 + (part_index * INSERT_ROWS_MAX) as i64;
-        insert_rows(tx, part, first_turn, now_ms).await?;
     }
+    let mut script = tx.script();
+    push_enqueue(&mut script, &[jobs], now_ms);
+    script.run(tx.connection()).await?;
     tx.wakes_jobs();
     Ok(())
 }
 
-async fn insert_rows(tx: &mut Tx, jobs: &[NewJob], first_turn: i64, now_ms: i64) -> Result<(), StorageError> {
-    let mut query = Statement::new(
+/// The lanes and the rows of jobs; each part is of one queue, priority and owner, and begins at its lane's virtual time. No part is empty.
+/// The caller says [`Tx::wakes_jobs`].
+pub(crate) fn push_enqueue(script: &mut Script, parts: &[&[NewJob]], now_ms: i64) {
+    let dialect = script.dialect();
+    let lanes = script.next("INSERT INTO lanes (queue, priority, owner_id, served_no, served_at_ms, turn) ");
+    for (place, first) in parts.iter().filter_map(|part| part.first()).enumerate() {
+        lanes.push(if place == 0 { "VALUES (" } else { ", (" });
+        lanes.push_bind(first.queue.clone()).push(", ").push_bind(first.priority).push(", ").push_bind(first.owner_id.clone());
+        lanes.push(", 0, ").push_bind(now_ms).push(", 0)");
+    }
+    lanes.push(" ON CONFLICT (queue, priority, owner_id) ");
+    lanes.push(match dialect {
+        Dialect::Sqlite => "DO NOTHING",
+        // Held until the end: the sweep may not take the lane away before its jobs are in it.
+        Dialect::Postgres => "DO UPDATE SET turn = lanes.turn",
+    });
+    let mut jobs = parts.iter().flat_map(|part| (1_i64..).zip(*part)).peekable();
+    while jobs.peek().is_some() {
+        push_insert(script, jobs.by_ref().take(INSERT_ROWS_MAX), now_ms);
+    }
+}
+
+/// Each job with how far behind its lane's virtual time its turn is.
+fn push_insert<'j>(script: &mut Script, jobs: impl Iterator<Item = (i64, &'j NewJob)>, now_ms: i64) {
+    let query = script.next(
         "INSERT INTO jobs (id, kind, queue, state, priority, owner_id, generation_id, turn, payload, attempt, attempts_max, crashes, \
          run_at_ms, lease_no, cancel_requested, dedupe_key, traceparent, tracestate, created_at_ms) ",
     );
-    for (place, (job, turn)) in jobs.iter().zip(first_turn..).enumerate() {
+    for (place, (behind, job)) in jobs.enumerate() {
+        debug_assert!(behind > 0);
         let state = if job.run_at_ms > now_ms { JobState::Scheduled } else { JobState::Queued };
         query.push(if place == 0 { "VALUES (" } else { ", (" });
         query.push_list([job.id.to_string(), job.kind.clone(), job.queue.clone(), state.as_str().to_owned()]).push(", ");
         query.push_bind(job.priority).push(", ").push_bind(job.owner_id.clone()).push(", ");
-        query.push_bind(job.generation_id.map(|id| id.to_string())).push(", ").push_bind(turn).push(", ");
+        query.push_bind(job.generation_id.map(|id| id.to_string())).push(", ");
+        query.push("(SELECT turn FROM lanes WHERE queue = ").push_bind(job.queue.clone()).push(" AND priority = ").push_bind(job.priority);
+        query.push(" AND owner_id = ").push_bind(job.owner_id.clone()).push(") + ").push_bind(behind).push(", ");
         query.push_bind(job.payload.clone()).push(", 0, ").push_bind(job.attempts_max).push(", 0, ").push_bind(job.run_at_ms);
         query.push(", 0, 0, ").push_list([job.dedupe_key.clone(), job.traceparent.clone(), job.tracestate.clone()]).push(", ");
         query.push_bind(now_ms).push(")");
     }
-    query.build().execute(tx.connection()).await?;
-    Ok(())
 }
 
 /// A paused queue gives out no jobs; running ones go on.

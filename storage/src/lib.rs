@@ -4,6 +4,7 @@
 //! This crate is the only place that holds SQL and the only one that names a file of the data folder. It may not know HTTP, engines or what
 //! a job does; it only knows what a job's row looks like.
 
+pub mod accept;
 pub mod api_keys;
 pub mod audit;
 pub mod backup;
@@ -34,6 +35,7 @@ pub mod tickets;
 pub mod timelines;
 pub mod voice_previews;
 pub mod voices;
+mod writer;
 
 pub use blobs::{BlobKey, Blobs};
 pub use error::StorageError;

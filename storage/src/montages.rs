@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::StorageError;
 use crate::rows::{Dialect, Tx, parse_uuid};
-use crate::statement::Statement;
+use crate::statement::{Script, Statement};
 
 /// Postgres takes 65,535 parameters a statement, SQLite 32,766.
 const INSERT_ROWS_MAX: usize = 500;
@@ -128,20 +128,13 @@ async fn clear(tx: &mut Tx, id: Uuid) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Puts a generation at the end of its owner's montage. False when there is no such montage. Nothing is locked: two that come at once may get
-/// the same place, and stand in the order of their ids.
-pub async fn append(tx: &mut Tx, owner_id: &str, id: Uuid, generation_id: Uuid) -> Result<bool, StorageError> {
-    let inserted = sqlx::query(
-        "INSERT INTO montage_items (montage_id, generation_id, place) \
-         SELECT m.id, $3, (SELECT COALESCE(MAX(i.place), -1) + 1 FROM montage_items i WHERE i.montage_id = m.id) \
-         FROM montages m WHERE m.id = $1 AND m.owner_id = $2",
-    )
-    .bind(id.to_string())
-    .bind(owner_id)
-    .bind(generation_id.to_string())
-    .execute(tx.connection())
-    .await?;
-    Ok(inserted.rows_affected() == 1)
+/// Puts a generation at the end of its owner's montage; nowhere when there is no such montage. Nothing is locked: two that come at once may
+/// get the same place, and stand in the order of their ids.
+pub(crate) fn push_append(script: &mut Script, owner_id: &str, id: Uuid, generation_id: Uuid) {
+    let query = script.next("INSERT INTO montage_items (montage_id, generation_id, place) SELECT m.id, ");
+    query.push_bind(generation_id.to_string());
+    query.push(", (SELECT COALESCE(MAX(i.place), -1) + 1 FROM montage_items i WHERE i.montage_id = m.id) FROM montages m WHERE m.id = ");
+    query.push_bind(id.to_string()).push(" AND m.owner_id = ").push_bind(owner_id.to_owned());
 }
 
 /// The montages a generation stands in, oldest first.

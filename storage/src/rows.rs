@@ -1,4 +1,4 @@
-//! The database: one write connection, a pool of readers, transactions, and the signals that tell sleepers what a commit changed.
+//! The database: who writes, a pool of readers, transactions, and the signals that tell sleepers what a commit changed.
 //!
 //! The same SQL text runs on SQLite and Postgres through sqlx's `Any` driver; what differs between them sits in [`Dialect`]. This file may
 //! not know any table but `counters`.
@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Row, SqlSafeStr};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Row, SqlSafeStr};
 use tokio::sync::{mpsc, watch};
 
 use crate::group_commit::{self, Command};
 use crate::signals::{CHANNEL, Changed, Signals};
+use crate::statement::Script;
+use crate::writer::{Writer, Writing};
 use crate::{StorageError, search};
 
 /// SQLite before this one can corrupt a database in WAL mode.
@@ -59,14 +62,6 @@ impl Dialect {
             _ => Err(StorageError::DataFolder("database_url must start with sqlite: or postgres:".into())),
         }
     }
-
-    /// SQLite's plain BEGIN takes the write lock at the first write and can then fail in the middle; IMMEDIATE takes it at once.
-    fn begin(self) -> &'static str {
-        match self {
-            Self::Sqlite => "BEGIN IMMEDIATE",
-            Self::Postgres => "BEGIN",
-        }
-    }
 }
 
 /// Connections for reads.
@@ -75,11 +70,10 @@ pub type Pool = AnyPool;
 /// The handle to the database; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Rows {
-    writer: AnyPool,
+    writer: Writer,
     readers: AnyPool,
     dialect: Dialect,
-    database_url: Arc<str>,
-    stalled_transaction_ms: u64,
+    config: Arc<RowsConfig>,
     signals: Arc<Signals>,
     /// `None` for the writer itself, which ends when all others are gone.
     commands: Option<mpsc::Sender<Command>>,
@@ -90,22 +84,18 @@ impl Rows {
     pub async fn open(config: &RowsConfig) -> Result<Self, StorageError> {
         sqlx::any::install_default_drivers();
         let dialect = Dialect::of_url(&config.database_url)?;
-        // With several write connections SQLite's waiters poll and starve each other; one connection is a fair queue.
-        let writers = if dialect == Dialect::Sqlite { 1 } else { config.readers_max };
-        let writer = connect(config, dialect, writers).await?;
+        let writer = Writer::connect(config, dialect).await?;
+        let readers = connect_pool(config, dialect, config.readers_max).await?;
         if dialect == Dialect::Sqlite {
-            check_sqlite_version(&writer).await?;
+            check_sqlite_version(&readers).await?;
         }
-        migrator(i64::MAX)?.run(&writer).await.map_err(|error| StorageError::Internal(format!("migrate: {error}")))?;
+        migrator(i64::MAX)?.run(&readers).await.map_err(|error| StorageError::Internal(format!("migrate: {error}")))?;
         if dialect == Dialect::Sqlite {
             // A commit that a killed process wrote but did not sync is read as committed from here on: it must be on the disk before anybody
             // is told of it.
-            sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&writer).await?;
+            sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&readers).await?;
         }
-        let readers = connect(config, dialect, config.readers_max).await?;
-        let database_url = config.database_url.as_str().into();
-        let stalled_transaction_ms = config.stalled_transaction_ms;
-        let rows = Self { writer, readers, dialect, database_url, stalled_transaction_ms, signals: Signals::new(), commands: None };
+        let rows = Self { writer, readers, dialect, config: Arc::new(config.clone()), signals: Signals::new(), commands: None };
         let folded = search::backfill(&rows).await?;
         if folded > 0 {
             tracing::info!(generations = folded, "made older generations searchable");
@@ -117,16 +107,26 @@ impl Rows {
 
     /// A second handle with connections of its own (for a runtime of its own), sharing the signals.
     pub async fn reopen_single(&self, busy_timeout_ms: u64) -> Result<Self, StorageError> {
-        let stalled_transaction_ms = self.stalled_transaction_ms;
-        let config = RowsConfig { busy_timeout_ms, readers_max: 1, stalled_transaction_ms, ..RowsConfig::new(&*self.database_url) };
-        let writer = connect(&config, self.dialect, 1).await?;
-        Ok(Self { readers: writer.clone(), writer, ..self.clone() })
+        let config = RowsConfig { busy_timeout_ms, readers_max: 1, ..(*self.config).clone() };
+        let readers = connect_pool(&config, self.dialect, 1).await?;
+        let writer = Writer::connect_beside(&config, self.dialect, &readers).await?;
+        Ok(Self { readers, writer, config: Arc::new(config), ..self.clone() })
     }
 
     /// Starts a write transaction. On SQLite it has the write lock from here on: only rows may be touched until it ends.
     pub async fn begin(&self) -> Result<Tx, StorageError> {
-        let inner = self.writer.begin_with(self.dialect.begin()).await?;
-        Ok(Tx { inner, dialect: self.dialect, changed: Changed::default(), signals: self.signals.clone() })
+        let (tx, _) = self.begin_with(Script::new(self.dialect)).await?;
+        Ok(tx)
+    }
+
+    /// Starts a write transaction with what it does first, for which SQLite makes no second trip. The answer is the script's rows.
+    pub(crate) async fn begin_with(&self, script: Script) -> Result<(Tx, Vec<AnyRow>), StorageError> {
+        let (writing, rows) = self.writer.begin_with(script).await?;
+        Ok((Tx { writing, dialect: self.dialect, changed: Changed::default(), signals: self.signals.clone() }, rows))
+    }
+
+    pub(crate) fn script(&self) -> Script {
+        Script::new(self.dialect)
     }
 
     /// Connections for reads outside a transaction.
@@ -139,7 +139,7 @@ impl Rows {
     }
 
     pub(crate) fn database_url(&self) -> &str {
-        &self.database_url
+        &self.config.database_url
     }
 
     pub(crate) fn commands(&self) -> Option<&mpsc::Sender<Command>> {
@@ -188,7 +188,7 @@ impl Rows {
     }
 }
 
-async fn connect(config: &RowsConfig, dialect: Dialect, connections: u32) -> Result<AnyPool, StorageError> {
+pub(crate) async fn connect_pool(config: &RowsConfig, dialect: Dialect, connections: u32) -> Result<AnyPool, StorageError> {
     let (busy_timeout_ms, stalled_transaction_ms) = (config.busy_timeout_ms, config.stalled_transaction_ms);
     AnyPoolOptions::new()
         .max_connections(connections.max(1))
@@ -203,7 +203,7 @@ async fn connect(config: &RowsConfig, dialect: Dialect, connections: u32) -> Res
 /// Set on every connection, since SQLite keeps all but the journal mode with the connection and not with the file, and Postgres what it does
 /// with sessions that stand still. Who waits for such a session's rows waits longer than it is let live; a node that vanished without a word
 /// is noticed by keep-alives (of TCP; a socket on the same machine needs none).
-async fn prepare_connection(
+pub(crate) async fn prepare_connection(
     connection: &mut AnyConnection,
     dialect: Dialect,
     busy_timeout_ms: u64,
@@ -243,6 +243,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (4, "history", include_str!("../../migrations/0004_history.sql")),
     (5, "sound", include_str!("../../migrations/0005_sound.sql")),
     (6, "lone jobs", include_str!("../../migrations/0006_lone_jobs.sql")),
+    (7, "queue order", include_str!("../../migrations/0007_queue_order.sql")),
 ];
 
 /// All of them up to a version, as an older program would have them.
@@ -258,7 +259,7 @@ pub(crate) fn migrator(up_to: i64) -> Result<Migrator, StorageError> {
 /// A write transaction. Dropped without [`Tx::commit`] it changes nothing.
 #[derive(Debug)]
 pub struct Tx {
-    inner: sqlx::Transaction<'static, Any>,
+    writing: Writing,
     dialect: Dialect,
     changed: Changed,
     signals: Arc<Signals>,
@@ -269,8 +270,12 @@ impl Tx {
         self.dialect
     }
 
+    pub(crate) fn script(&self) -> Script {
+        Script::new(self.dialect)
+    }
+
     pub(crate) fn connection(&mut self) -> &mut AnyConnection {
-        &mut self.inner
+        self.writing.connection()
     }
 
     /// To be called by whoever makes a job claimable in this transaction.
@@ -287,11 +292,17 @@ impl Tx {
     }
 
     /// Makes everything durable, then wakes those who wait for it.
-    pub async fn commit(mut self) -> Result<(), StorageError> {
+    pub async fn commit(self) -> Result<(), StorageError> {
+        let script = self.script();
+        self.commit_with(script).await
+    }
+
+    /// Commits with what it does last, for which SQLite makes no trip of its own.
+    pub(crate) async fn commit_with(self, mut script: Script) -> Result<(), StorageError> {
         if let (Dialect::Postgres, Some(payload)) = (self.dialect, self.changed.payload()) {
-            sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(payload).execute(&mut *self.inner).await?;
+            script.next("SELECT pg_notify(").push_bind(CHANNEL.to_owned()).push(", ").push_bind(payload).push(")");
         }
-        self.inner.commit().await?;
+        self.writing.commit_with(script).await?;
         self.signals.raise(self.changed);
         Ok(())
     }

@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::StorageError;
 use crate::generations::like_escaped;
-use crate::rows::{Rows, Tx};
-use crate::statement::Statement;
+use crate::rows::Rows;
+use crate::statement::{Script, Statement};
 
 /// Texts have up to megabytes each.
 const BACKFILL_ROWS: i64 = 20;
@@ -73,14 +73,12 @@ pub(crate) fn pattern(word: &str) -> String {
     format!("%{}%", like_escaped(word))
 }
 
-/// To be called in the transaction that stores the generation.
-pub(crate) async fn insert(tx: &mut Tx, generation_id: Uuid, text: &SearchText) -> Result<(), StorageError> {
-    sqlx::query("INSERT INTO generation_search (generation_id, folded) VALUES ($1, $2)")
-        .bind(generation_id.to_string())
-        .bind(&text.0)
-        .execute(tx.connection())
-        .await?;
-    Ok(())
+/// To be run in the transaction that stores the generations.
+pub(crate) fn push_insert<'t>(script: &mut Script, texts: impl Iterator<Item = (Uuid, &'t SearchText)>) {
+    let query = script.next("INSERT INTO generation_search (generation_id, folded) ");
+    for (place, (generation_id, text)) in texts.enumerate() {
+        query.push(if place == 0 { "VALUES (" } else { ", (" }).push_list([generation_id.to_string(), text.0.clone()]).push(")");
+    }
 }
 
 /// Folds what was stored before there was a search; a few rows a transaction, so that a stop in between loses little. Several processes may
