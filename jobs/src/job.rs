@@ -7,7 +7,7 @@ use std::sync::Arc;
 use engine::handle::EngineHandle;
 use models::library::Library;
 use serde::{Deserialize, Serialize};
-use storage::leases::{ClaimedJob, Fence};
+use storage::leases::{self, ClaimedJob, Fence, Run};
 use storage::{Storage, StorageError, Tx};
 use tokio_util::sync::CancellationToken;
 
@@ -51,28 +51,17 @@ impl JobContext {
     /// Opens the one transaction in which a run ends: the job is done in it, and whatever else the caller writes into it is done with it or
     /// not at all.
     pub(crate) async fn begin_finish(&self, result: Option<&str>) -> Result<Tx, JobError> {
-        let mut tx = self.begin().await?;
-        if !storage::leases::finish(&mut tx, self.fence(), result, self.now_ms()).await? {
-            return Err(JobError::Fenced);
-        }
-        Ok(tx)
+        let begun = leases::begin_finish(&self.storage.rows, self.as_run(), result, self.now_ms()).await?;
+        begun.ok_or(JobError::Fenced)
     }
 
     /// Opens a transaction in the middle of a run; refused when the lease is gone.
     pub(crate) async fn begin_fenced(&self) -> Result<Tx, JobError> {
-        let mut tx = self.begin().await?;
-        if !storage::leases::holds(&mut tx, self.fence()).await? {
-            return Err(JobError::Fenced);
-        }
-        Ok(tx)
+        leases::begin_held(&self.storage.rows, self.as_run()).await?.ok_or(JobError::Fenced)
     }
 
-    async fn begin(&self) -> Result<Tx, JobError> {
-        let mut tx = self.storage.rows.begin().await?;
-        if let Some(generation_id) = self.job.generation_id {
-            storage::generations::lock(&mut tx, generation_id).await?;
-        }
-        Ok(tx)
+    fn as_run(&self) -> Run {
+        Run { fence: self.fence(), generation_id: self.job.generation_id }
     }
 
     /// Commits at a named boundary.

@@ -63,9 +63,9 @@ impl SpeakChunk {
 
     pub(crate) async fn run(&self, context: &JobContext) -> Result<Committed, JobError> {
         let pool = context.storage.rows.read();
-        let generation = generations::find(pool, self.generation_id).await?;
+        let (generation, chunk) = tokio::try_join!(generations::find(pool, self.generation_id), chunks::find(pool, self.chunk_id()))?;
         let generation = generation.ok_or_else(|| JobError::Discard("its generation is gone".into()))?;
-        let chunk = chunks::find(pool, self.chunk_id()).await?.ok_or_else(|| JobError::Discard("its chunk is gone".into()))?;
+        let chunk = chunk.ok_or_else(|| JobError::Discard("its chunk is gone".into()))?;
         if chunk.status == ChunkStatus::Completed {
             let tx = context.begin_finish(None).await?;
             return context.commit(tx, "chunk.before_commit", "chunk.after_commit").await;

@@ -177,10 +177,16 @@ fn select_by_id(id: Uuid) -> Statement {
 /// Always taken before the rows of its jobs and chunks, so that no two transactions wait for each other in a circle. SQLite has one writer
 /// anyway.
 pub async fn lock(tx: &mut Tx, id: Uuid) -> Result<(), StorageError> {
-    if tx.dialect() == Dialect::Postgres {
-        sqlx::query("SELECT 1 FROM generations WHERE id = $1 FOR UPDATE").bind(id.to_string()).execute(tx.connection()).await?;
-    }
+    let mut script = tx.script();
+    push_lock(&mut script, id);
+    script.run(tx.connection()).await?;
     Ok(())
+}
+
+pub(crate) fn push_lock(script: &mut Script, id: Uuid) {
+    if script.dialect() == Dialect::Postgres {
+        script.next("SELECT 1 AS locked FROM generations WHERE id = ").push_bind(id.to_string()).push(" FOR UPDATE");
+    }
 }
 
 /// What a list of generations is narrowed by.

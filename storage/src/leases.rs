@@ -8,10 +8,11 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyPool, Row};
 use uuid::Uuid;
 
+use crate::generations;
 use crate::StorageError;
 use crate::jobs::{JobState, generation_of_row, parse_ids};
 use crate::rows::{Dialect, Rows, Tx, parse_uuid};
-use crate::statement::Statement;
+use crate::statement::{Script, Statement};
 
 /// What a worker may do while it lasts: `lease_no` rises at every claim, so the number of an old lease matches no row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,72 +53,74 @@ pub struct Claim<'a> {
 
 /// Takes the next job: highest priority (aged), then the owner served least recently, then the lane's own order.
 pub async fn claim(rows: &Rows, claim: &Claim<'_>) -> Result<Option<ClaimedJob>, StorageError> {
-    let mut tx = rows.begin().await?;
-    make_due(&mut tx, claim.now_ms).await?;
-    let pick = match rows.dialect() {
-        Dialect::Sqlite => PICK_SQLITE,
-        Dialect::Postgres => PICK_POSTGRES,
-    };
-    let picked =
-        sqlx::query(pick).bind(claim.queue).bind(claim.now_ms).bind(claim.ageing_ms.max(1)).fetch_optional(tx.connection()).await?;
-    let Some(picked) = picked else {
-        tx.commit().await?;
+    let mut script = rows.script();
+    push_make_due(&mut script, claim.now_ms);
+    push_claim(&mut script, claim);
+    let (mut tx, found) = rows.begin_with(script).await?;
+    let claimed = found.last().filter(|row| row.try_column("lease_no").is_ok());
+    if found.len() - usize::from(claimed.is_some()) > 1 {
+        // One of those that became due is ours to claim now; the others are for whoever else waits.
+        tx.wakes_jobs();
+    }
+    let mut script = tx.script();
+    let Some(row) = claimed else {
+        tx.commit_with(script).await?;
         return Ok(None);
     };
-    let id: String = picked.try_get("id")?;
-    let row = sqlx::query(
-        "UPDATE jobs SET state = 'running', lease_no = lease_no + 1, lease_owner = $2, lease_until_ms = $3, attempt = attempt + 1, \
-         started_at_ms = $4 WHERE id = $1 AND state = 'queued' \
-         RETURNING id, kind, queue, owner_id, generation_id, priority, payload, attempt, attempts_max, crashes, lease_no, turn, \
-         created_at_ms, run_at_ms, traceparent, tracestate",
-    )
-    .bind(&id)
-    .bind(claim.lease_owner)
-    .bind(claim.lease_until_ms)
-    .bind(claim.now_ms)
-    .fetch_one(tx.connection())
-    .await?;
-    let claimed = claimed_of_row(&row)?;
-    sqlx::query(
-        "UPDATE lanes SET served_no = (SELECT MAX(served_no) + 1 FROM lanes AS l WHERE l.queue = $1), served_at_ms = $4, \
-         turn = CASE WHEN turn < $5 THEN $5 ELSE turn END WHERE queue = $1 AND priority = $2 AND owner_id = $3",
-    )
-    .bind(claim.queue)
-    .bind(claimed.priority)
-    .bind(&claimed.owner_id)
-    .bind(claim.now_ms)
-    .bind(row.try_get::<i64, _>("turn")?)
-    .execute(tx.connection())
-    .await?;
-    tx.commit().await?;
+    let claimed = claimed_of_row(row)?;
+    push_served(&mut script, claim, &claimed, row.try_get("turn")?);
+    tx.commit_with(script).await?;
     Ok(Some(claimed))
 }
 
-/// One index probe a lane, and there are as many lanes as owners with work: the length of the queue does not matter.
-const PICK_SQLITE: &str = "SELECT j.id FROM lanes l JOIN jobs j ON j.id = (SELECT h.id FROM jobs h WHERE h.state = 'queued' \
-     AND h.queue = l.queue AND h.priority = l.priority AND h.owner_id = l.owner_id ORDER BY h.turn, h.id LIMIT 1) \
-     WHERE l.queue = $1 AND NOT EXISTS (SELECT 1 FROM paused_queues p WHERE p.queue = $1) \
-     ORDER BY l.priority + ($2 - CASE WHEN l.served_at_ms > j.run_at_ms THEN l.served_at_ms ELSE j.run_at_ms END) / $3 DESC, \
-     l.served_no, j.turn, j.id LIMIT 1";
+/// scheduled -> queued, for all whose time has come; a row each.
+fn push_make_due(script: &mut Script, now_ms: i64) {
+    let query = script.next("UPDATE jobs SET state = 'queued' WHERE state = 'scheduled' AND run_at_ms <= ");
+    query.push_bind(now_ms).push(" RETURNING id");
+}
 
-/// Several claimers at once must not wait for each other's row: each skips what another has locked.
-const PICK_POSTGRES: &str = "SELECT j.id FROM lanes l CROSS JOIN LATERAL (SELECT h.id, h.turn, h.run_at_ms FROM jobs h WHERE h.state = 'queued' \
-     AND h.queue = l.queue AND h.priority = l.priority AND h.owner_id = l.owner_id ORDER BY h.turn, h.id LIMIT 1 FOR UPDATE SKIP LOCKED) j \
-     WHERE l.queue = $1 AND NOT EXISTS (SELECT 1 FROM paused_queues p WHERE p.queue = $1) \
-     ORDER BY l.priority + ($2 - CASE WHEN l.served_at_ms > j.run_at_ms THEN l.served_at_ms ELSE j.run_at_ms END) / $3 DESC, \
-     l.served_no, j.turn, j.id LIMIT 1";
+/// queued -> running for the one whose turn it is; its row, if there is one.
+fn push_claim(script: &mut Script, claim: &Claim<'_>) {
+    let dialect = script.dialect();
+    let query = script.next("UPDATE jobs SET state = 'running', lease_no = lease_no + 1, attempt = attempt + 1, lease_owner = ");
+    query.push_bind(claim.lease_owner.to_owned()).push(", lease_until_ms = ").push_bind(claim.lease_until_ms);
+    query.push(", started_at_ms = ").push_bind(claim.now_ms).push(" WHERE state = 'queued' AND id = (");
+    push_pick(query, dialect, claim);
+    query.push(
+        ") RETURNING id, kind, queue, owner_id, generation_id, priority, payload, attempt, attempts_max, crashes, lease_no, turn, \
+         created_at_ms, run_at_ms, traceparent, tracestate",
+    );
+}
 
-/// scheduled -> queued, for all whose time has come.
-async fn make_due(tx: &mut Tx, now_ms: i64) -> Result<(), StorageError> {
-    let due = sqlx::query("UPDATE jobs SET state = 'queued' WHERE state = 'scheduled' AND run_at_ms <= $1")
-        .bind(now_ms)
-        .execute(tx.connection())
-        .await?;
-    if due.rows_affected() > 1 {
-        // One of them is ours to claim now; the others are for whoever else waits.
-        tx.wakes_jobs();
-    }
-    Ok(())
+/// The lane of a claimed job was served, and its virtual time is at least that job's turn.
+fn push_served(script: &mut Script, claim: &Claim<'_>, claimed: &ClaimedJob, turn: i64) {
+    let query = script.next("UPDATE lanes SET served_no = (SELECT MAX(served_no) + 1 FROM lanes AS l WHERE l.queue = ");
+    query.push_bind(claim.queue.to_owned()).push("), served_at_ms = ").push_bind(claim.now_ms);
+    query.push(", turn = CASE WHEN turn < ").push_bind(turn).push(" THEN ").push_bind(turn).push(" ELSE turn END WHERE queue = ");
+    query.push_bind(claim.queue.to_owned()).push(" AND priority = ").push_bind(claimed.priority);
+    query.push(" AND owner_id = ").push_bind(claimed.owner_id.clone());
+}
+
+/// The id of the job whose turn it is. One index probe a lane, and there are as many lanes as owners with work: the length of the queue does
+/// not matter.
+fn push_pick(query: &mut Statement, dialect: Dialect, claim: &Claim<'_>) {
+    query.push(match dialect {
+        Dialect::Sqlite => {
+            "SELECT j.id FROM lanes l JOIN jobs j ON j.id = (SELECT h.id FROM jobs h WHERE h.state = 'queued' \
+             AND h.queue = l.queue AND h.priority = l.priority AND h.owner_id = l.owner_id ORDER BY h.turn, h.id LIMIT 1)"
+        }
+        // Several claimers at once must not wait for each other's row: each skips what another has locked.
+        Dialect::Postgres => {
+            "SELECT j.id FROM lanes l CROSS JOIN LATERAL (SELECT h.id, h.turn, h.run_at_ms FROM jobs h WHERE h.state = 'queued' \
+             AND h.queue = l.queue AND h.priority = l.priority AND h.owner_id = l.owner_id ORDER BY h.turn, h.id LIMIT 1 \
+             FOR UPDATE SKIP LOCKED) j"
+        }
+    });
+    query.push(" WHERE l.queue = ").push_bind(claim.queue.to_owned());
+    query.push(" AND NOT EXISTS (SELECT 1 FROM paused_queues p WHERE p.queue = ").push_bind(claim.queue.to_owned());
+    query.push(") ORDER BY l.priority + (").push_bind(claim.now_ms);
+    query.push(" - CASE WHEN l.served_at_ms > j.run_at_ms THEN l.served_at_ms ELSE j.run_at_ms END) / ");
+    query.push_bind(claim.ageing_ms.max(1)).push(" DESC, l.served_no, j.turn, j.id LIMIT 1");
 }
 
 /// A lease that this process still holds.
@@ -199,19 +202,60 @@ fn session_number(lease_owner: &str) -> i64 {
     i64::from_be_bytes(first)
 }
 
+/// Starts the transaction in which a run ends, with the verdict "done" and its generation locked. `None`: the lease was lost.
+pub async fn begin_finish(rows: &Rows, run: Run, result: Option<&str>, now_ms: i64) -> Result<Option<Tx>, StorageError> {
+    let mut script = rows.script();
+    run.push_lock(&mut script);
+    push_finish(&mut script, run.fence, result, now_ms);
+    let (tx, found) = rows.begin_with(script).await?;
+    Ok(is_held(&found).then_some(tx))
+}
+
+/// Starts a transaction in the middle of a run, with its generation locked. `None`: the lease was lost.
+pub async fn begin_held(rows: &Rows, run: Run) -> Result<Option<Tx>, StorageError> {
+    let mut script = rows.script();
+    run.push_lock(&mut script);
+    push_holds(&mut script, run.fence);
+    let (tx, found) = rows.begin_with(script).await?;
+    Ok(is_held(&found).then_some(tx))
+}
+
+/// A run, and the generation that is locked before its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    pub fence: Fence,
+    pub generation_id: Option<Uuid>,
+}
+
+impl Run {
+    fn push_lock(self, script: &mut Script) {
+        if let Some(generation_id) = self.generation_id {
+            generations::push_lock(script, generation_id);
+        }
+    }
+}
+
 /// Verdict "done". False: the lease was lost, and the transaction must be dropped.
 pub async fn finish(tx: &mut Tx, fence: Fence, result: Option<&str>, now_ms: i64) -> Result<bool, StorageError> {
-    let done = sqlx::query(
-        "UPDATE jobs SET state = 'done', result = $3, error = NULL, lease_owner = NULL, finished_at_ms = $4 \
-         WHERE id = $1 AND lease_no = $2 AND state = 'running'",
-    )
-    .bind(fence.job_id.to_string())
-    .bind(fence.lease_no)
-    .bind(result)
-    .bind(now_ms)
-    .execute(tx.connection())
-    .await?;
-    Ok(done.rows_affected() == 1)
+    let mut script = tx.script();
+    push_finish(&mut script, fence, result, now_ms);
+    Ok(is_held(&script.run(tx.connection()).await?))
+}
+
+fn push_finish(script: &mut Script, fence: Fence, result: Option<&str>, now_ms: i64) {
+    let query = script.next("UPDATE jobs SET state = 'done', error = NULL, lease_owner = NULL, result = ");
+    query.push_bind(result.map(str::to_owned)).push(", finished_at_ms = ").push_bind(now_ms);
+    push_fence(query, fence);
+}
+
+/// Every write by a worker: a row where the lease holds, and none where it is lost.
+fn push_fence(query: &mut Statement, fence: Fence) {
+    query.push(" WHERE id = ").push_bind(fence.job_id.to_string());
+    query.push(" AND lease_no = ").push_bind(fence.lease_no).push(" AND state = 'running' RETURNING lease_no");
+}
+
+fn is_held(found: &[AnyRow]) -> bool {
+    found.last().is_some_and(|row| row.try_column("lease_no").is_ok())
 }
 
 /// Verdict "retry at". A time in the past makes it claimable at once.
@@ -265,12 +309,13 @@ pub async fn snooze(tx: &mut Tx, fence: Fence) -> Result<bool, StorageError> {
 
 /// Whether the lease still holds, as the transaction sees it; on Postgres it stays so until the transaction ends.
 pub async fn holds(tx: &mut Tx, fence: Fence) -> Result<bool, StorageError> {
-    let found = sqlx::query("UPDATE jobs SET lease_no = lease_no WHERE id = $1 AND lease_no = $2 AND state = 'running'")
-        .bind(fence.job_id.to_string())
-        .bind(fence.lease_no)
-        .execute(tx.connection())
-        .await?;
-    Ok(found.rows_affected() == 1)
+    let mut script = tx.script();
+    push_holds(&mut script, fence);
+    Ok(is_held(&script.run(tx.connection()).await?))
+}
+
+fn push_holds(script: &mut Script, fence: Fence) {
+    push_fence(script.next("UPDATE jobs SET lease_no = lease_no"), fence);
 }
 
 /// A job whose worker is gone.
@@ -371,8 +416,10 @@ pub async fn begun_elsewhere_before(pool: &AnyPool, job_id: Uuid, kind: &str) ->
 /// How SQLite would look for the next job, for the test that it does so by index.
 #[cfg(debug_assertions)]
 pub async fn claim_plan(pool: &AnyPool) -> Result<Vec<String>, StorageError> {
-    let explain = format!("EXPLAIN QUERY PLAN {PICK_SQLITE}");
-    let rows = sqlx::query(sqlx::AssertSqlSafe(explain)).bind("cpu").bind(0_i64).bind(1_i64).fetch_all(pool).await?;
+    let claim = Claim { queue: "cpu", lease_owner: "", now_ms: 0, lease_until_ms: 0, ageing_ms: 1 };
+    let mut explain = Statement::new("EXPLAIN QUERY PLAN ");
+    push_pick(&mut explain, Dialect::Sqlite, &claim);
+    let rows = explain.build().fetch_all(pool).await?;
     rows.iter().map(|row| Ok(row.try_get("detail")?)).collect()
 }
 
