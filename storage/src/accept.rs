@@ -29,7 +29,7 @@ pub struct Accept {
     /// Noted with the generation under this key.
     pub idempotency: Option<IdempotencyKey>,
     pub now_ms: i64,
-    /// Called when the rows are written and nothing is committed, where a test may stop.
+    /// Called before the trip that commits, where a test may stop.
     pub before_commit: fn(),
 }
 

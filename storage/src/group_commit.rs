@@ -14,6 +14,7 @@ use crate::StorageError;
 use crate::accept::{self, Accept, Accepted};
 use crate::generations;
 use crate::rows::{Dialect, Rows, Tx};
+use crate::statement::Script;
 
 /// More wait for the next batch.
 const BATCH_MAX: usize = 256;
@@ -74,24 +75,20 @@ async fn write_batch(rows: &Rows, mut batch: Vec<Command>) {
 
 /// The places in the queue, in the order of the accepts.
 async fn write_together(rows: &Rows, accepts: &[Accept]) -> Result<Vec<i64>, StorageError> {
-    let mut places = Vec::with_capacity(accepts.len());
-    let mut tx: Option<Tx> = None;
-    for part in accept::parts(accepts) {
+    let parts: Vec<&[Accept]> = accept::parts(accepts).collect();
+    let Some((last, others)) = parts.split_last() else { return Ok(Vec::new()) };
+    let script_of = |part: &[Accept]| {
         let mut script = rows.script();
         accept::push(&mut script, part);
-        let (begun, written) = match tx {
-            Some(mut tx) => {
-                let written = script.run(tx.connection()).await?;
-                (tx, written)
-            }
-            None => rows.begin_with(script).await?,
-        };
-        tx = Some(begun);
-        places.extend(places_of(part, &written)?);
+        script
+    };
+    let mut places = Vec::with_capacity(accepts.len());
+    let mut tx = rows.turn().await?;
+    for part in others {
+        places.extend(places_of(part, &tx.run(script_of(part)).await?)?);
     }
-    if let Some(tx) = tx {
-        commit(tx, accepts).await?;
-    }
+    let written = commit_with(tx, script_of(last), accepts).await?;
+    places.extend(places_of(last, &written)?);
     Ok(places)
 }
 
@@ -108,8 +105,9 @@ async fn write_apart(rows: &Rows, accepts: Vec<Accept>, answers: Vec<oneshot::Se
         }
     }
     let (accepts, waiting): (Vec<_>, Vec<_>) = written.into_iter().map(|(accept, answer, place)| (accept, (answer, place))).unzip();
-    match commit(tx, &accepts).await {
-        Ok(()) => {
+    let script = tx.script();
+    match commit_with(tx, script, &accepts).await {
+        Ok(_) => {
             for (accept, (answer, place)) in accepts.into_iter().zip(waiting) {
                 let _ = answer.send(answer_of(accept, place));
             }
@@ -136,11 +134,11 @@ fn places_of(part: &[Accept], written: &[AnyRow]) -> Result<Vec<i64>, StorageErr
     Ok((ahead..).take(part.len()).map(generations::place_behind).collect())
 }
 
-async fn commit(mut tx: Tx, accepts: &[Accept]) -> Result<(), StorageError> {
+async fn commit_with(mut tx: Tx, script: Script, accepts: &[Accept]) -> Result<Vec<AnyRow>, StorageError> {
     tx.wakes_jobs();
     tx.wakes_events();
     accepts.iter().for_each(|accept| (accept.before_commit)());
-    tx.commit().await
+    tx.commit_with(script).await
 }
 
 fn refuse(answers: impl IntoIterator<Item = oneshot::Sender<Answer>>, error: &StorageError) {

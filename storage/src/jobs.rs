@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::StorageError;
 use crate::rows::{Dialect, Rows, Tx, parse_uuid};
-use crate::statement::Script;
+use crate::statement::{Script, Statement};
 
 const INSERT_ROWS_MAX: usize = 500;
 

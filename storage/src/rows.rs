@@ -115,14 +115,21 @@ impl Rows {
 
     /// Starts a write transaction. On SQLite it has the write lock from here on: only rows may be touched until it ends.
     pub async fn begin(&self) -> Result<Tx, StorageError> {
-        let (tx, _) = self.begin_with(Script::new(self.dialect)).await?;
+        let (tx, _) = self.begin_with(self.script()).await?;
         Ok(tx)
     }
 
     /// Starts a write transaction with what it does first, for which SQLite makes no second trip. The answer is the script's rows.
     pub(crate) async fn begin_with(&self, script: Script) -> Result<(Tx, Vec<AnyRow>), StorageError> {
-        let (writing, rows) = self.writer.begin_with(script).await?;
-        Ok((Tx { writing, dialect: self.dialect, changed: Changed::default(), signals: self.signals.clone() }, rows))
+        let mut tx = self.turn().await?;
+        let rows = tx.run(script).await?;
+        Ok((tx, rows))
+    }
+
+    /// The turn to write. The transaction begins with the first script, and with nothing else.
+    pub(crate) async fn turn(&self) -> Result<Tx, StorageError> {
+        let writing = self.writer.turn().await?;
+        Ok(Tx { writing, dialect: self.dialect, changed: Changed::default(), signals: self.signals.clone() })
     }
 
     pub(crate) fn script(&self) -> Script {
@@ -278,6 +285,11 @@ impl Tx {
         self.writing.connection()
     }
 
+    /// The rows of a script. Where it fails, the whole transaction is undone.
+    pub(crate) async fn run(&mut self, script: Script) -> Result<Vec<AnyRow>, StorageError> {
+        self.writing.run(script).await
+    }
+
     /// To be called by whoever makes a job claimable in this transaction.
     pub(crate) fn wakes_jobs(&mut self) {
         self.changed.jobs = true;
@@ -294,17 +306,17 @@ impl Tx {
     /// Makes everything durable, then wakes those who wait for it.
     pub async fn commit(self) -> Result<(), StorageError> {
         let script = self.script();
-        self.commit_with(script).await
+        self.commit_with(script).await.map(drop)
     }
 
-    /// Commits with what it does last, for which SQLite makes no trip of its own.
-    pub(crate) async fn commit_with(self, mut script: Script) -> Result<(), StorageError> {
+    /// Commits with what it does last, for which SQLite makes no trip of its own. The answer is the script's rows.
+    pub(crate) async fn commit_with(self, mut script: Script) -> Result<Vec<AnyRow>, StorageError> {
         if let (Dialect::Postgres, Some(payload)) = (self.dialect, self.changed.payload()) {
             script.next("SELECT pg_notify(").push_bind(CHANNEL.to_owned()).push(", ").push_bind(payload).push(")");
         }
-        self.writing.commit_with(script).await?;
+        let rows = self.writing.commit_with(script).await?;
         self.signals.raise(self.changed);
-        Ok(())
+        Ok(rows)
     }
 }
 

@@ -40,18 +40,10 @@ impl Writer {
         }
     }
 
-    pub(crate) async fn begin_with(&self, script: Script) -> Result<(Writing, Vec<AnyRow>), StorageError> {
+    pub(crate) async fn turn(&self) -> Result<Writing, StorageError> {
         match self {
-            Self::Sqlite(single) => {
-                let mut held = single.lock().await?;
-                let rows = held.begin_with(script).await?;
-                Ok((Writing::Sqlite(held), rows))
-            }
-            Self::Postgres(pool) => {
-                let mut transaction = pool.begin().await?;
-                let rows = script.run(&mut transaction).await?;
-                Ok((Writing::Postgres(transaction), rows))
-            }
+            Self::Sqlite(single) => single.lock().await.map(Writing::Sqlite),
+            Self::Postgres(pool) => Ok(Writing::Postgres(pool.begin().await?)),
         }
     }
 
@@ -63,7 +55,7 @@ impl Writer {
     }
 }
 
-/// A write transaction under way. Dropped, it is undone.
+/// The turn to write: a transaction that began, or is to begin with its first script. Dropped, it is undone.
 #[derive(Debug)]
 pub(crate) enum Writing {
     Sqlite(Held),
@@ -78,12 +70,20 @@ impl Writing {
         }
     }
 
-    pub(crate) async fn commit_with(self, script: Script) -> Result<(), StorageError> {
+    pub(crate) async fn run(&mut self, script: Script) -> Result<Vec<AnyRow>, StorageError> {
+        match self {
+            Self::Sqlite(held) => held.run(script).await,
+            Self::Postgres(transaction) => script.run(transaction).await,
+        }
+    }
+
+    pub(crate) async fn commit_with(self, script: Script) -> Result<Vec<AnyRow>, StorageError> {
         match self {
             Self::Sqlite(held) => held.commit_with(script).await,
             Self::Postgres(mut transaction) => {
-                script.run(&mut transaction).await?;
-                Ok(transaction.commit().await?)
+                let rows = script.run(&mut transaction).await?;
+                transaction.commit().await?;
+                Ok(rows)
             }
         }
     }
@@ -190,18 +190,20 @@ impl Held {
         &mut self.open.connection
     }
 
-    async fn begin_with(&mut self, mut script: Script) -> Result<Vec<AnyRow>, StorageError> {
-        script.put_first(BEGIN_SQLITE);
+    async fn run(&mut self, mut script: Script) -> Result<Vec<AnyRow>, StorageError> {
+        if !self.open.in_transaction {
+            script.put_first(BEGIN_SQLITE);
+        }
         self.open.in_transaction = true;
         let ran = script.run(&mut self.open.connection).await;
         self.open.undo_failed(ran).await
     }
 
-    async fn commit_with(mut self, mut script: Script) -> Result<(), StorageError> {
+    async fn commit_with(mut self, mut script: Script) -> Result<Vec<AnyRow>, StorageError> {
         script.next("COMMIT");
-        let ran = script.run(&mut self.open.connection).await;
-        self.open.in_transaction = ran.is_err();
-        self.open.undo_failed(ran).await.map(drop)
+        let rows = self.run(script).await?;
+        self.open.in_transaction = false;
+        Ok(rows)
     }
 }
 

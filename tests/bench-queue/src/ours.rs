@@ -78,12 +78,18 @@ impl Bed {
     }
 
     async fn accept_all(&self, count: usize, clients: usize) {
-        let client = async |client: usize| {
-            for index in (client..count).step_by(clients) {
-                self.accept(format!("The sentence with the number {index}.")).await;
-            }
+        let client = |client: usize| {
+            let jobs = self.jobs.clone();
+            tokio::spawn(async move {
+                for index in (client..count).step_by(clients) {
+                    let text = format!("The sentence with the number {index}.");
+                    jobs.submit("owner", submission(vec![text])).await.expect("accepted");
+                }
+            })
         };
-        futures::future::join_all((0..clients).map(client)).await;
+        for client in futures::future::join_all((0..clients).map(client)).await {
+            client.expect("no panic");
+        }
     }
 
     async fn start(&self) -> Worker {

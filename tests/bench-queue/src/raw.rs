@@ -1,7 +1,7 @@
 //! The yardstick below everything: SQLite's own C interface in a loop, prepared statements, WAL and `synchronous=FULL`, nothing around it.
 //!
 //! [`Rows::One`] inserts one row of the size of a job; [`Rows::Alike`] makes the very rows of an accepted request of one chunk (generation,
-//! chunk, lane, job, event number, event), in a database with our schema and our indexes.
+//! what it is found by, chunk, lane, job, event number, event), in a database with our schema and our indexes.
 
 use std::ffi::{CStr, CString, c_int};
 use std::path::Path;
@@ -20,7 +20,15 @@ pub enum Rows {
     Alike,
 }
 
-const SCHEMA: &str = include_str!("../../../migrations/0001_main_job.sql");
+const SCHEMA: &str = concat!(
+    include_str!("../../../migrations/0001_main_job.sql"),
+    include_str!("../../../migrations/0002_keys.sql"),
+    include_str!("../../../migrations/0003_voices.sql"),
+    include_str!("../../../migrations/0004_history.sql"),
+    include_str!("../../../migrations/0005_sound.sql"),
+    include_str!("../../../migrations/0006_lone_jobs.sql"),
+    include_str!("../../../migrations/0007_queue_order.sql"),
+);
 /// Of the size of a job of ours with its payload.
 const PAYLOAD: &str = r#"{"generation_id":"019abcde-0000-7000-8000-000000000000","index":0,"take":1,"and":"three hundred bytes in all, as jobs of queues tend to have: an id, a place, some options, and what was asked for; the rest is here to fill the row up to that size, which it now does with these last words of no meaning"}"#;
 
@@ -32,6 +40,7 @@ const ALIKE: &[&str] = &[
     "INSERT INTO generations (id, owner_id, kind, status, title, text, voice_id, voice_name, language, params, voices, metadata, \
      priority, chunks_total, chunks_done, attempt, cancel_requested, created_at_ms, traceparent, tracestate) \
      VALUES (?1, 'owner', 'generate.preset', 'queued', NULL, 'a sentence', 'nora', 'Nora', 'en-US', ?2, ?2, NULL, 0, 1, 0, 0, 0, 0, NULL, NULL)",
+    "INSERT INTO generation_search (generation_id, folded) VALUES (?1, 'a sentence')",
     "INSERT INTO chunks (generation_id, idx, take, text, voice_id, language, spec, params_hash, status, attempt, cached, suspect) \
      VALUES (?1, 0, 1, 'a sentence', 'nora', 'en-US', ?2, ?1, 'queued', 0, 0, 0)",
     "INSERT INTO lanes (queue, priority, owner_id, served_no, served_at_ms, turn) VALUES ('cpu', 0, 'owner', 0, 0, 0) \

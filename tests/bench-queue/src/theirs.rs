@@ -50,13 +50,17 @@ pub async fn push(place: &Path, count: usize, clients: usize) -> Sample {
 }
 
 async fn push_all(pool: &SqlitePool, count: usize, clients: usize) {
-    let client = async |client: usize| {
+    let client = |client: usize| {
         let mut storage = storage(pool);
-        for index in (client..count).step_by(clients) {
-            storage.push(args(index)).await.expect("pushed");
-        }
+        tokio::spawn(async move {
+            for index in (client..count).step_by(clients) {
+                storage.push(args(index)).await.expect("pushed");
+            }
+        })
     };
-    futures::future::join_all((0..clients).map(client)).await;
+    for client in futures::future::join_all((0..clients).map(client)).await {
+        client.expect("no panic");
+    }
 }
 
 /// Counts runs and says when all are through.
