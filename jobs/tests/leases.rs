@@ -10,6 +10,7 @@ use jobs::submission::{MergeOptions, MergeOrder, Submission, SubmitError, TraceC
 use jobs::view::CancelOutcome;
 use std::collections::BTreeSet;
 
+use storage::StorageError;
 use storage::accept::Accept;
 use storage::events::{self, NewEvent};
 use storage::generations::{self, Generation, GenerationFilter};
@@ -17,7 +18,6 @@ use storage::jobs::{JobState, NewJob};
 use storage::leases::{self, Claim, Fence, Lost};
 use storage::rows::{Rows, RowsConfig};
 use storage::search::SearchText;
-use storage::StorageError;
 use uuid::Uuid;
 
 on_both! {

@@ -8,8 +8,8 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyPool, Row};
 use uuid::Uuid;
 
-use crate::generations;
 use crate::StorageError;
+use crate::generations;
 use crate::jobs::{JobState, generation_of_row, parse_ids};
 use crate::rows::{Dialect, Rows, Tx, parse_uuid};
 use crate::statement::{Script, Statement};
