@@ -52,8 +52,10 @@ impl Statement {
         let added = self.arguments.add(value);
         debug_assert!(added.is_ok(), "a type that the Any driver can't bind");
         match self.places {
-            // Writing to a String can't fail.
-            Places::Numbered => drop(write!(self.sql, "${}", self.bound)),
+            Places::Numbered => {
+                // Writing to a String can't fail.
+                let _ = write!(self.sql, "${}", self.bound);
+            }
             Places::InOrder => self.sql.push('?'),
         }
         self
@@ -118,7 +120,9 @@ impl Script {
         debug_assert_eq!(self.dialect, Dialect::Sqlite);
         match self.statements.first_mut() {
             Some(all) => all.sql.insert_str(0, &format!("{sql};\n")),
-            None => drop(self.next(sql)),
+            None => {
+                self.next(sql);
+            }
         }
     }
 

@@ -159,9 +159,10 @@ impl Open {
     async fn roll_back(&mut self) -> Result<(), sqlx::Error> {
         /// "No transaction is active": it never began, has ended, or was undone by SQLite itself.
         const NOTHING_TO_UNDO: &str = "1";
-        match sqlx::query("ROLLBACK").execute(&mut self.connection).await {
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(NOTHING_TO_UNDO) => {}
-            ended => drop(ended?),
+        let ended = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
+        let nothing = matches!(&ended, Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(NOTHING_TO_UNDO));
+        if !nothing {
+            ended?;
         }
         self.in_transaction = false;
         Ok(())
