@@ -84,7 +84,11 @@ pub async fn run(config: &Config, command: Models) -> Result<(), ModelsError> {
                 let (folder, id) = (folder.clone(), id.clone());
                 move || folder.remove(&id)
             });
-            if gone.await?? { Ok(println!("{id}: removed")) } else { Err(ModelsError::NotInstalled(id)) }
+            if !gone.await?? {
+                return Err(ModelsError::NotInstalled(id));
+            }
+            println!("{id}: removed");
+            Ok(())
         }
     }
 }

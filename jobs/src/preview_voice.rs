@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use storage::idempotency::IdempotencyKey;
-use storage::lone_jobs::find_live;
 use storage::voice_previews::{self, Preview};
 use storage::voices::{self, VoicePreview};
 use storage::{BlobKey, StorageError, Tx};
@@ -81,28 +80,13 @@ impl Jobs {
             id: Uuid::now_v7(),
             kind: LoneKind::Preview(job),
             owner_id: owner_id.to_owned(),
-            dedupe_key: Some(dedupe_key.clone()),
+            dedupe_key: Some(dedupe_key),
             idempotency: order.idempotency,
             trace: order.trace,
             data: json!({}),
         };
-        let mut accepted = find_live(self.storage.rows.read(), &dedupe_key).await?;
-        if accepted.is_none() {
-            accepted = match self.accept_preview(&new).await {
-                Ok(()) => Some(new.id),
-                // An equal one came between the look and the accept.
-                Err(StorageError::Conflict(_)) => find_live(self.storage.rows.read(), &dedupe_key).await?,
-                Err(error) => return Err(error.into()),
-            };
-        }
-        let id = accepted.ok_or_else(|| StorageError::Busy("an equal preview was made at this moment".into()))?;
+        let id = self.accept_once(&new).await?;
         self.job(owner_id, id).await?.ok_or(SubmitError::TaskNotFound(id))
-    }
-
-    async fn accept_preview(&self, new: &NewLone) -> Result<(), StorageError> {
-        let mut tx = self.storage.rows.begin().await?;
-        lone::accept(&mut tx, new, self.clock.now_ms()).await?;
-        tx.commit().await
     }
 
     fn checked(&self, voice: &known::Voice, order: &PreviewOrder) -> Result<PreviewVoice, Vec<FieldError>> {
