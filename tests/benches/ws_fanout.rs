@@ -15,7 +15,6 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt};
 use futures::{SinkExt, future};
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::json;
 use tests::tools::{self, Tool};
 use tests::{Client, ServerOptions, Socket, TestServer};
@@ -50,13 +49,6 @@ fn raise_open_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-/// What is needed of an event of ours, and of a line of the bare loop.
-#[derive(Deserialize)]
-struct Stamped {
-    seq: Option<i64>,
-    ts: Timestamp,
-}
-
 /// What one subscriber got in a round.
 #[derive(Default)]
 struct Got {
@@ -76,10 +68,10 @@ async fn listen(mut socket: Socket) -> (Got, Socket) {
             }
             Ok(Ok(envelope)) => {
                 let now = Timestamp::now();
-                let stamped = Stamped { seq: envelope.seq, ts: envelope.ts.as_deref().unwrap().parse().unwrap() };
-                let Some(seq) = stamped.seq else { continue };
+                let Some(seq) = envelope.seq else { continue };
+                let happened: Timestamp = envelope.ts.as_deref().unwrap().parse().unwrap();
                 got.seqs.push(seq);
-                got.late_ms.push(now.duration_since(stamped.ts).as_secs_f64() * 1e3);
+                got.late_ms.push(now.duration_since(happened).as_secs_f64() * 1e3);
             }
         }
     }
