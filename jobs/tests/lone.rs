@@ -178,7 +178,9 @@ async fn what_may_be_tried_again_stays_for_that(database: Database) {
     let failed = bed.end_of(job.id).await;
     assert_eq!((failed.status.as_str(), failed.attempt), ("failed", 3));
     assert_eq!((voice(&bed, &job).await.unwrap().job_id, blobs(&bed, &job).await), (Some(job.id), 1));
-    assert_eq!(bed.jobs.retry(OWNER, job.id).await.unwrap().status, "queued");
+    // A free worker may have begun already.
+    let again = bed.jobs.retry(OWNER, job.id).await.unwrap().status;
+    assert!(["queued", "running"].contains(&again.as_str()), "{again}");
     let done = bed.end_of(job.id).await;
     assert_eq!(done.status, "completed", "{:?}", done.error);
     assert!(voice(&bed, &job).await.unwrap().profiles.is_some());
