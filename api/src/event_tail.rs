@@ -16,9 +16,10 @@ use crate::wire::socket::Stored;
 /// Rows read at a time, and read back when the first connection of an owner comes: after a restart all of them come at once and ask for
 /// the same.
 pub const PAGE_ROWS: u32 = 200;
-/// Events kept for each owner; a connection further behind reads the table.
+/// Events kept for each owner; a connection further behind reads the table, alone. What one burst writes must fit, or all connections of
+/// the owner fall behind at once and each of them reads and writes out the same.
 const RECENT_MAX: usize = 2_000;
-const RECENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+const RECENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Commits of other processes raise no signal here.
 const POLL_MS: u64 = 1_000;
 
