@@ -16,8 +16,9 @@ use super::{DecodeTask, MediaFacts};
 
 const BLOCK_SAMPLES: usize = 16 * 1024;
 
+/// 5.1 channels at 96 kHz are more than any voice needs; what is beyond costs memory and time and is told so.
 fn limits(audio_ms_max: u64) -> DecodeLimits {
-    DecodeLimits { max_decoded_ms: audio_ms_max, ..DecodeLimits::default() }
+    DecodeLimits { max_decoded_ms: audio_ms_max, max_channels: 6, max_rate_hz: 96_000 }
 }
 
 pub(super) fn probe(input: File, audio_ms_max: u64) -> Result<MediaFacts, DecodeError> {

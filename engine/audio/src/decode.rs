@@ -154,10 +154,13 @@ impl MediaDecoder {
             (media.rate_hz, media.channels) = demuxed.spec();
         }
         if !(MIN_RATE_HZ..=limits.max_rate_hz.min(MAX_RATE_HZ)).contains(&media.rate_hz) {
-            return Err(DecodeError::Unsupported(format!("a sample rate of {} hz", media.rate_hz)));
+            return Err(DecodeError::Unsupported(format!(
+                "a sample rate of {} Hz (read are {MIN_RATE_HZ} to {})",
+                media.rate_hz, limits.max_rate_hz
+            )));
         }
         if !(1..=limits.max_channels).contains(&media.channels) {
-            return Err(DecodeError::Unsupported(format!("{} channels", media.channels)));
+            return Err(DecodeError::Unsupported(format!("{} channels (read are 1 to {})", media.channels, limits.max_channels)));
         }
         let format = SampleFormat { rate_hz: media.rate_hz, channels: if media.channels == 2 { 2 } else { 1 } };
         let mut decoder = Self { source, media, format, limits, ready, sent: 0, frames: 0, ended: false };
