@@ -284,7 +284,8 @@ async fn run_and_settle(shared: &Arc<WorkerShared>, leased: Leased) {
     match &verdict {
         Verdict::Nothing => tracing::warn!(job.id = %job.fence.job_id, job.lease_no = job.fence.lease_no, "lease lost, result thrown away"),
         Verdict::Discard { error, .. } => {
-            tracing::error!(job.id = %job.fence.job_id, job.kind = %job.kind, job.attempt = job.attempt, error = %error, "job discarded");
+            // No mistake of the server, or it would have panicked: the caller is told, and a site that is away is nothing to wake anybody for.
+            tracing::warn!(job.id = %job.fence.job_id, job.kind = %job.kind, job.attempt = job.attempt, error = %error, "job discarded");
         }
         Verdict::RetryAt { error, .. } | Verdict::WaitUntil { error, .. } => {
             tracing::warn!(job.id = %job.fence.job_id, job.kind = %job.kind, job.attempt = job.attempt, error = %error, "attempt failed");
