@@ -8,6 +8,7 @@ pub mod clone;
 pub mod design;
 pub mod handle;
 pub mod qwen3_tts;
+pub mod resident;
 #[cfg(debug_assertions)]
 pub mod scripted;
 pub mod speech;
