@@ -83,8 +83,11 @@ pub struct Config {
     pub failures_loopback_per_minute_max: u32,
     /// Whether keys may be made, listed and ended from other machines.
     pub remote_key_management: bool,
-    /// `builtin`; `scripted` is for tests and only in debug builds.
+    /// For requests that name none: `auto` (the best that is installed for voice and language), `builtin` or `qwen3-tts`; `scripted` is for
+    /// tests and only in debug builds.
     pub engine: EngineChoice,
+    /// Requests of one neural model that are spoken at the same time: together they take little longer than one. 1 to 64.
+    pub neural_slots: u32,
     /// For tests, and only in debug builds: where the process dies, as `name` or `name:nth`; see `jobs::fail_point`.
     pub fail_point: Option<String>,
     /// JSON: what the scripted engine does.
@@ -122,6 +125,10 @@ pub struct Config {
     pub models_endpoint: String,
     /// For models that the hub gives only to those who have accepted their terms.
     pub models_token: Option<Secret>,
+    /// How the weights of neural speech are kept in memory: `f32`, `q8_0` or `q4_0`.
+    pub models_precision: ModelsPrecision,
+    /// A model that nobody used for so long is freed, and loaded again when it is needed; 0 keeps it.
+    pub models_idle_minutes: u32,
     pub log_format: LogFormat,
     /// As in `tracing_subscriber`'s EnvFilter, such as `info,api=debug`.
     pub log_filter: String,
@@ -144,8 +151,21 @@ pub enum Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineChoice {
+    Auto,
     Builtin,
+    #[serde(rename = "qwen3-tts")]
+    Qwen3Tts,
     Scripted,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ModelsPrecision {
+    #[serde(rename = "f32")]
+    F32,
+    #[serde(rename = "q8_0")]
+    Q8_0,
+    #[serde(rename = "q4_0")]
+    Q4_0,
 }
 
 /// A setting that no log shows.
@@ -240,7 +260,8 @@ impl Config {
             failures_per_minute_max: 30,
             failures_loopback_per_minute_max: 600,
             remote_key_management: false,
-            engine: EngineChoice::Builtin,
+            engine: EngineChoice::Auto,
+            neural_slots: 4,
             fail_point: None,
             engine_script: None,
             espeak_host: None,
@@ -260,6 +281,8 @@ impl Config {
             models_catalogue_dir: None,
             models_endpoint: models::hub::PUBLIC_ENDPOINT.into(),
             models_token: None,
+            models_precision: ModelsPrecision::Q8_0,
+            models_idle_minutes: 10,
             log_format: LogFormat::Text,
             log_filter: "info".into(),
         }
@@ -381,6 +404,8 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
     within("download_bytes_max", config.download_bytes_max, 1024, 1 << 40)?;
     within("download_wall_ms_max", config.download_wall_ms_max, 1_000, 50 * 60 * 1_000)?;
     within("speech_workers", config.speech_workers.into(), 0, 256)?;
+    within("neural_slots", config.neural_slots.into(), 1, 64)?;
+    within("models_idle_minutes", config.models_idle_minutes.into(), 0, 366 * 24 * 60)?;
     within("lease_ms", config.lease_ms, 30_000, 3_600_000)?;
     within("heartbeat_ms", config.heartbeat_ms, 100, config.lease_ms / 3)?;
     within("stop_grace_ms", config.stop_grace_ms, 0, 600_000)?;

@@ -37,11 +37,12 @@ pub async fn run(job_id: Uuid, lease_no: i64) -> Result<String, ServeError> {
     let rows = Rows::open(&RowsConfig::new(config.database_url(&folder))).await?;
     let storage = Storage { rows, blobs: Blobs::open_local(&folder.blobs())? };
     let library = Arc::new(manage_models::library(&config).map_err(io::Error::other)?);
-    let outside = Outside { tools: Tools::new(config.tools()), downloads: Some(Arc::new(config.downloads())), library: Some(library) };
+    let outside =
+        Outside { tools: Tools::new(config.tools()), downloads: Some(Arc::new(config.downloads())), library: Some(library.clone()) };
     let one_worker = Config { speech_workers: 1, ..config };
     let engine_folder = folder.clone();
-    let started = tokio::task::spawn_blocking(move || speech::start(&one_worker, &engine_folder)).await;
-    let engine = started.map_err(io::Error::other)??;
+    let started = tokio::task::spawn_blocking(move || speech::start(&one_worker, &engine_folder, &library, speech::residents())).await;
+    let engines = started.map_err(io::Error::other)??;
     let parent_gone = CancellationToken::new();
     let watched = parent_gone.clone();
     std::thread::spawn(move || {
@@ -50,6 +51,6 @@ pub async fn run(job_id: Uuid, lease_no: i64) -> Result<String, ServeError> {
         watched.cancel();
     });
     let fence = Fence { job_id, lease_no };
-    let end = isolate::run_isolated(storage, engine, Arc::new(SystemClock), folder.temporary(), outside, fence, parent_gone).await;
+    let end = isolate::run_isolated(storage, engines, Arc::new(SystemClock), folder.temporary(), outside, fence, parent_gone).await;
     serde_json::to_string(&end).map_err(|error| io::Error::other(error).into())
 }

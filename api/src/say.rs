@@ -7,7 +7,7 @@ use std::path::Path;
 
 use audio::blocks::{MemoryBlocks, SampleBlocks, SampleFormat};
 use audio::merge::{MergeChunk, MergeConfig, MergeError, merge};
-use engine::handle::EngineHandle;
+use engine::engines::Engines;
 use engine::speech::{EngineError, SAMPLE_RATE_HZ};
 use jobs::plan::{self, Plan, PlanLimits, request_of};
 use jobs::submission::{GenerationKind, GenerationOptions, Source, Submission, SubmitError, TraceContext};
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::Say;
 use crate::config::Config;
-use crate::speech;
+use crate::{manage_models, speech};
 
 /// The text is for the person at the terminal.
 #[derive(Debug, thiserror::Error)]
@@ -57,10 +57,11 @@ pub async fn say(config: &Config, wish: &Say) -> Result<Said, SayError> {
     let voice = voice_of(wish.voice.as_deref())?;
     let plan = plan_of(wish, &voice)?;
     let folder = DataFolder::create(&config.data_dir)?;
-    let engine = speech::start(config, &folder)?;
-    let spoken = speak(&engine, &plan).await?;
+    let library = manage_models::library(config).map_err(|error| SayError::Engine(error.to_string()))?;
+    let engines = speech::start(config, &folder, &library, speech::residents())?;
+    let spoken = speak(&engines, &plan).await?;
     let duration_ms = write(&plan, &spoken, &wish.output)?;
-    engine.shutdown().await;
+    engines.shutdown().await;
     Ok(Said { duration_ms, voice: voice.name })
 }
 
@@ -103,12 +104,12 @@ fn plan_of(wish: &Say, voice: &Voice) -> Result<Plan, SayError> {
     })
 }
 
-async fn speak(engine: &EngineHandle, plan: &Plan) -> Result<Vec<Vec<f32>>, SayError> {
+async fn speak(engines: &Engines, plan: &Plan) -> Result<Vec<Vec<f32>>, SayError> {
     let mut spoken = Vec::with_capacity(plan.chunks.len());
     for chunk in &plan.chunks {
         let voice = &plan.voices[&chunk.voice_id];
         let request = request_of(&chunk.text, &chunk.language, &chunk.spec, voice);
-        spoken.push(engine.synthesize(request, CancellationToken::new()).await?.samples);
+        spoken.push(engines.builtin().synthesize(request, CancellationToken::new()).await?.samples);
     }
     Ok(spoken)
 }

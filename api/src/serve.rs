@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::handle::EngineHandle;
+use engine::engines::Engines;
 use engine::speech::EngineError;
 use jobs::clock::{Clock, SystemClock};
 use jobs::lease::LeaseConfig;
@@ -67,14 +67,15 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let storage = open_storage(&config, &folder, &instance).await?;
     let watcher = tokio::spawn(storage.rows.clone().watch_other_processes());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let engine = start_engine(&config, &folder).await?;
     let library = Arc::new(manage_models::library(&config)?);
-    let jobs = Jobs::new(storage.clone(), engine.clone(), clock.clone(), jobs_config(&config, &instance));
+    let engines = start_engines(&config, &folder, &library).await?;
+    let unloader = tokio::spawn(speech::unload_idle(engines.residents().clone(), clock.clone()));
+    let jobs = Jobs::new(storage.clone(), engines.clone(), clock.clone(), jobs_config(&config, &instance, &engines));
     let door = listen::open(&config).await?;
     let worker = match config.role {
         Role::All => {
-            let work = worker_config(&config, &instance, library.clone())?;
-            let worker = Worker::start(storage.clone(), engine.clone(), clock.clone(), &instance.node_id, work).await?;
+            let work = worker_config(&config, &instance, library.clone(), &engines)?;
+            let worker = Worker::start(storage.clone(), engines.clone(), clock.clone(), &instance.node_id, work).await?;
             jobs.attach(&worker);
             Some(worker)
         }
@@ -84,10 +85,11 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let app = App::new(config, storage, jobs, library, clock, &instance.node_id);
     keep_limits::restore(&app.storage.rows, &app.limits, app.limits_us()).await?;
     let ended = match door {
-        Door::Plain(acceptor) => run(app, acceptor, worker, engine, instance).await,
-        Door::Tls(acceptor) => run(app, acceptor, worker, engine, instance).await,
+        Door::Plain(acceptor) => run(app, acceptor, worker, engines, instance).await,
+        Door::Tls(acceptor) => run(app, acceptor, worker, engines, instance).await,
     };
     watcher.abort();
+    unloader.abort();
     ended
 }
 
@@ -99,17 +101,20 @@ pub async fn work(config: Config) -> Result<(), ServeError> {
     let storage = open_storage(&config, &folder, &instance).await?;
     let watcher = tokio::spawn(storage.rows.clone().watch_other_processes());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let engine = start_engine(&config, &folder).await?;
-    let work = worker_config(&config, &instance, Arc::new(manage_models::library(&config)?))?;
-    let worker = Worker::start(storage.clone(), engine.clone(), clock, &instance.node_id, work).await?;
-    tracing::info!(worker.slots = speech::workers(&config), server.version = env!("CARGO_PKG_VERSION"), "working");
+    let library = Arc::new(manage_models::library(&config)?);
+    let engines = start_engines(&config, &folder, &library).await?;
+    let unloader = tokio::spawn(speech::unload_idle(engines.residents().clone(), clock.clone()));
+    let work = worker_config(&config, &instance, library, &engines)?;
+    let worker = Worker::start(storage.clone(), engines.clone(), clock, &instance.node_id, work).await?;
+    tracing::info!(worker.slots = speech::slots(&config, &engines), server.version = env!("CARGO_PKG_VERSION"), "working");
     let signal = stop_signal().await?;
     tracing::info!(signal, "stopping");
     worker.stop(config.stop_grace_ms).await;
-    if timeout(Duration::from_secs(ENGINE_STOP_S), engine.shutdown()).await.is_err() {
+    if timeout(Duration::from_secs(ENGINE_STOP_S), engines.shutdown()).await.is_err() {
         tracing::warn!("the engine did not stop in time");
     }
     watcher.abort();
+    unloader.abort();
     storage.rows.close().await;
     instance.leave()?;
     tracing::info!("stopped");
@@ -139,7 +144,7 @@ async fn run<A: Acceptor + 'static>(
     app: App,
     acceptor: A,
     worker: Option<Worker>,
-    engine: EngineHandle,
+    engines: Engines,
     instance: Instance,
 ) -> Result<(), ServeError> {
     let server = listen::server(acceptor, &app.config);
@@ -169,7 +174,7 @@ async fn run<A: Acceptor + 'static>(
         Ok(Err(error)) => tracing::error!(%error, "the listener ended badly"),
         Err(_) => tracing::warn!("open requests did not end in time"),
     }
-    if timeout(Duration::from_secs(ENGINE_STOP_S), engine.shutdown()).await.is_err() {
+    if timeout(Duration::from_secs(ENGINE_STOP_S), engines.shutdown()).await.is_err() {
         tracing::warn!("the engine did not stop in time");
     }
     // After the last request.
@@ -196,17 +201,17 @@ async fn open_storage(config: &Config, folder: &DataFolder, instance: &Instance)
     Ok(Storage { rows, blobs: Blobs::open_local(&folder.blobs())? })
 }
 
-async fn start_engine(config: &Config, folder: &DataFolder) -> Result<EngineHandle, ServeError> {
-    let (config, folder) = (config.clone(), folder.clone());
-    let started = tokio::task::spawn_blocking(move || speech::start(&config, &folder)).await;
+async fn start_engines(config: &Config, folder: &DataFolder, library: &Arc<Library>) -> Result<Engines, ServeError> {
+    let (config, folder, library) = (config.clone(), folder.clone(), library.clone());
+    let started = tokio::task::spawn_blocking(move || speech::start(&config, &folder, &library, speech::residents())).await;
     Ok(started.map_err(io::Error::other)??)
 }
 
-fn jobs_config(config: &Config, instance: &Instance) -> JobsConfig {
+fn jobs_config(config: &Config, instance: &Instance, engines: &Engines) -> JobsConfig {
     let defaults = JobsConfig::new(instance.temporary.clone());
     let limits =
         PlanLimits { text_chars_max: config.text_chars_max as usize, chunks_max: config.chunks_max as usize, ..defaults.limits.clone() };
-    let slots = speech::workers(config) as i64;
+    let slots = speech::slots(config, engines) as i64;
     let room = RoomConfig {
         open_generations_max: i64::from(config.queue_depth_max),
         wait_max_s: i64::from(config.queue_wait_max_s),
@@ -215,9 +220,9 @@ fn jobs_config(config: &Config, instance: &Instance) -> JobsConfig {
     JobsConfig { limits, room, slots, temporary_folder: instance.temporary.clone(), tools: config.tools() }
 }
 
-fn worker_config(config: &Config, instance: &Instance, library: Arc<Library>) -> Result<WorkerConfig, ServeError> {
+fn worker_config(config: &Config, instance: &Instance, library: Arc<Library>, engines: &Engines) -> Result<WorkerConfig, ServeError> {
     Ok(WorkerConfig {
-        cpu_slots: speech::workers(config),
+        cpu_slots: speech::slots(config, engines),
         io_slots: MERGE_SLOTS,
         lease: LeaseConfig { lease_ms: config.lease_ms.cast_signed(), beat_ms: config.heartbeat_ms },
         library: Some(library),

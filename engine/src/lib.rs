@@ -6,7 +6,9 @@
 pub mod builtin;
 pub mod clone;
 pub mod design;
+pub mod engines;
 pub mod handle;
+pub mod neural_models;
 pub mod qwen3_tts;
 pub mod resident;
 #[cfg(debug_assertions)]

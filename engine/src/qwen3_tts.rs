@@ -19,6 +19,7 @@ mod prompt;
 mod sampling;
 mod shared_batch;
 mod speaker;
+mod speakers;
 mod talker;
 mod text_ids;
 mod voice;
@@ -35,7 +36,21 @@ pub use linear::Precision;
 pub use model::{LoadConfig, MAX_REFERENCE_S, Model, Parts, PromptParts, Utterance, describe};
 pub use prompt::{ClonePrompt, Pace, PromptRequest, Reference, Speaker};
 pub use sampling::Sampling;
+pub use speakers::NamedSpeaker;
 pub use voice::NeuralVoice;
+
+/// The tags of the languages that a checkpoint speaks.
+pub fn spoken_tags(config: &ModelConfig) -> Vec<String> {
+    voice::tags(config.talker_config.codec_language_id.keys())
+}
+
+/// The speakers that a checkpoint knows by name, sorted; none for those that clone or design.
+pub fn speakers(config: &ModelConfig) -> Vec<NamedSpeaker> {
+    let named = config.tts_model_type == Variant::CustomVoice;
+    let mut names: Vec<&String> = config.talker_config.spk_id.keys().filter(|_| named).collect();
+    names.sort();
+    names.into_iter().map(|name| NamedSpeaker::of(name)).collect()
+}
 
 /// Sorted by what the caller does next.
 #[derive(Debug, thiserror::Error)]

@@ -54,14 +54,14 @@ impl CloneVoice {
         lone::started(context, "analysing").await?;
         let heard = self.listen(context, &voice).await?;
         lone::progress(context, "rehearsing", 0.5).await?;
-        let rehearsal = context.engine.synthesize(heard.rehearsal(&voice.language), context.token.clone()).await?;
+        let rehearsal = context.engines.builtin().synthesize(heard.rehearsal(&voice.language), context.token.clone()).await?;
         lone::progress(context, "fitting", 0.7).await?;
         let profile = fit(heard.clone(), rehearsal.samples, context.token.clone()).await?;
         self.finish(context, &voice, &heard, profile).await
     }
 
     async fn listen(&self, context: &JobContext, voice: &Voice) -> Result<Heard, JobError> {
-        let can_rehearse = speaks(&context.engine.capabilities().languages, &voice.language);
+        let can_rehearse = speaks(&context.engines.builtin().capabilities().languages, &voice.language);
         let mut heeded: Vec<Heeded> = Vec::new();
         let mut heard_samples = 0;
         for sample in voices::samples(context.storage.rows.read(), voice.id).await? {

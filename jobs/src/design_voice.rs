@@ -79,7 +79,7 @@ impl Jobs {
         self.check_engine()?;
         self.check_lone_room(owner_id).await?;
         let seed = order.seed.unwrap_or_else(|| rand::random::<u64>() >> 11);
-        let languages = self.engine.capabilities().languages;
+        let languages = self.engines.builtin().capabilities().languages;
         let (designed, language, text) = checked(&order, seed, &languages).map_err(SubmitError::Invalid)?;
         let facts = VoiceFacts {
             name: order.name,
@@ -204,14 +204,14 @@ impl DesignVoice {
             seed: 0,
             instruct: None,
         };
-        let params_hash = params_hash(&context.engine.capabilities(), &request).map_err(StorageError::from)?;
+        let params_hash = params_hash(&context.engines.builtin().capabilities(), &request).map_err(StorageError::from)?;
         let stored = StoredProfile {
             engine: "builtin".into(),
             model: None,
             profile: serde_json::to_value(&designed.profile).map_err(StorageError::from)?,
             quality: None,
         };
-        let speech = context.engine.synthesize(request, context.token.clone()).await?;
+        let speech = context.engines.builtin().synthesize(request, context.token.clone()).await?;
         let duration_ms = speech.samples.len() as i64 * 1_000 / i64::from(SAMPLE_RATE_HZ);
         let bytes = encode(speech).await?;
         let blob = context.storage.blobs.put(BlobKey::VoicePreview { voice_id: self.voice_id, preview_id }, bytes).await?;

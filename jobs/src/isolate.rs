@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 
-use engine::handle::EngineHandle;
+use engine::engines::Engines;
 use models::library::Library;
 use serde::{Deserialize, Serialize};
 use storage::Storage;
@@ -105,7 +105,7 @@ pub struct Outside {
 /// The other process' side: runs a job whose lease its parent holds and keeps alive. `token` fires when the parent is gone.
 pub async fn run_isolated(
     storage: Storage,
-    engine: EngineHandle,
+    engines: Engines,
     clock: Arc<dyn Clock>,
     temporary_folder: PathBuf,
     outside: Outside,
@@ -119,7 +119,7 @@ pub async fn run_isolated(
         let Outside { tools, downloads, library } = outside;
         let in_flight = Arc::default();
         let context =
-            JobContext { storage, engine, clock, temporary_folder, tools, downloads, library, in_flight, job: Arc::new(job), token };
+            JobContext { storage, engines, clock, temporary_folder, tools, downloads, library, in_flight, job: Arc::new(job), token };
         kind.run(&context).await
     };
     match ended.await {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use engine::handle::EngineHandle;
+use engine::engines::Engines;
 use models::library::Library;
 use serde::{Deserialize, Serialize};
 use storage::leases::{self, ClaimedJob, Fence, Run};
@@ -25,7 +25,7 @@ use crate::tool::Tools;
 #[derive(Debug, Clone)]
 pub(crate) struct JobContext {
     pub storage: Storage,
-    pub engine: EngineHandle,
+    pub engines: Engines,
     pub clock: Arc<dyn Clock>,
     pub temporary_folder: Arc<std::path::Path>,
     pub tools: Tools,

@@ -57,6 +57,7 @@ pub mod worker;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use engine::engines::Engines;
 use engine::handle::EngineHandle;
 use engine::speech::{Availability, Capabilities};
 use storage::{Storage, StorageError};
@@ -112,7 +113,7 @@ pub struct EngineStatus {
 #[derive(Debug, Clone)]
 pub struct Jobs {
     pub(crate) storage: Storage,
-    pub(crate) engine: EngineHandle,
+    pub(crate) engines: Engines,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: Arc<JobsConfig>,
     room: Arc<Room>,
@@ -123,10 +124,10 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    pub fn new(storage: Storage, engine: EngineHandle, clock: Arc<dyn Clock>, config: JobsConfig) -> Self {
+    pub fn new(storage: Storage, engines: impl Into<Engines>, clock: Arc<dyn Clock>, config: JobsConfig) -> Self {
         Self {
             storage,
-            engine,
+            engines: engines.into(),
             clock,
             tools: Tools::new(config.tools.clone()),
             config: Arc::new(config),
@@ -146,13 +147,18 @@ impl Jobs {
         self.room.check(&self.storage.rows, &self.config.room, self.clock.now_ms()).await
     }
 
+    /// The built-in engine.
     pub fn engine_status(&self) -> EngineStatus {
-        EngineStatus {
-            availability: self.engine.availability(),
-            capabilities: self.engine.capabilities(),
-            calls: self.engine.calls(),
-            busy: self.engine.busy(),
-        }
+        status_of(self.engines.builtin())
+    }
+
+    /// All that run.
+    pub fn engine_statuses(&self) -> Vec<EngineStatus> {
+        self.engines.running().iter().map(status_of).collect()
+    }
+
+    pub fn engines(&self) -> &Engines {
+        &self.engines
     }
 
     pub fn tools(&self) -> &Tools {
@@ -164,4 +170,8 @@ impl Jobs {
             leases.cancel(job_ids);
         }
     }
+}
+
+fn status_of(engine: &EngineHandle) -> EngineStatus {
+    EngineStatus { availability: engine.availability(), capabilities: engine.capabilities(), calls: engine.calls(), busy: engine.busy() }
 }

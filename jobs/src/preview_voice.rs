@@ -74,7 +74,7 @@ impl Jobs {
         let voice = self.find_voice(owner_id, &order.voice_id).await?;
         let voice = voice.ok_or_else(|| SubmitError::VoiceNotFound(order.voice_id.clone()))?;
         let job = self.checked(&voice, &order).map_err(SubmitError::Invalid)?;
-        let hash = params_hash(&self.engine.capabilities(), &job.request(voice.profile)).map_err(StorageError::from)?;
+        let hash = params_hash(&self.engines.builtin().capabilities(), &job.request(voice.profile)).map_err(StorageError::from)?;
         let dedupe_key = format!("preview/{owner_id}/{}/{hash}", voice.id);
         let new = NewLone {
             id: Uuid::now_v7(),
@@ -93,7 +93,7 @@ impl Jobs {
         let mut errors = Vec::new();
         let mut wrong = |field: &str, message: String| errors.push(FieldError { field: field.into(), message });
         let language = order.language.clone().unwrap_or_else(|| voice.language.clone());
-        if !speaks(&self.engine.capabilities().languages, &language) {
+        if !speaks(&self.engines.builtin().capabilities().languages, &language) {
             wrong("language", format!("\"{language}\" is none that the engine speaks; GET /api/voices lists them"));
         }
         let text = match order.text.as_deref() {
@@ -144,7 +144,7 @@ impl PreviewVoice {
         };
         lone::started(context, "speaking").await?;
         let request = self.request(profile);
-        let hash = params_hash(&context.engine.capabilities(), &request).map_err(StorageError::from)?;
+        let hash = params_hash(&context.engines.builtin().capabilities(), &request).map_err(StorageError::from)?;
         let equal = self.equal(context, &hash).await?;
         let cached = equal.is_some();
         let preview = match equal {
@@ -168,7 +168,7 @@ impl PreviewVoice {
     }
 
     async fn speak(&self, context: &JobContext, request: SynthesisRequest, params_hash: String) -> Result<Preview, JobError> {
-        let speech = context.engine.synthesize(request, context.token.clone()).await?;
+        let speech = context.engines.builtin().synthesize(request, context.token.clone()).await?;
         let duration_ms = speech.samples.len() as i64 * 1_000 / i64::from(SAMPLE_RATE_HZ);
         let (voice_id, id) = (kept_under(&self.voice), self.preview_id);
         let blob = context.storage.blobs.put(BlobKey::VoicePreview { voice_id, preview_id: id }, encode(speech).await?).await?;

@@ -82,7 +82,7 @@ impl Jobs {
         let chunk = NewChunk {
             index: newest.id.index,
             take: 0,
-            params_hash: plan::params_hash(&self.engine.capabilities(), &request).map_err(StorageError::from)?,
+            params_hash: plan::params_hash(&self.engines.builtin().capabilities(), &request).map_err(StorageError::from)?,
             spec: serde_json::to_string(&planned.spec).map_err(StorageError::from)?,
             text: planned.text,
             voice_id: planned.voice_id,

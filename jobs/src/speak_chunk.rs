@@ -215,16 +215,16 @@ fn key_of(id: ChunkId) -> BlobKey {
 /// Speaks; what can't be the text is spoken once more with another seed, and marked when that is no better. Both seeds come from the row,
 /// so a job that runs twice gives the same samples.
 async fn synthesize(context: &JobContext, request: SynthesisRequest) -> Result<(Speech, bool), JobError> {
-    let first = context.engine.synthesize(request.clone(), context.token.clone()).await?;
+    let first = context.engines.builtin().synthesize(request.clone(), context.token.clone()).await?;
     let Some(found) = suspicion(&request, &first) else {
         return Ok((first, false));
     };
     tracing::warn!(job.id = %context.fence().job_id, suspicion = ?found, "speech is not plausible for its text");
-    if !context.engine.capabilities().uses_seed {
+    if !context.engines.builtin().capabilities().uses_seed {
         return Ok((first, true));
     }
     let again = SynthesisRequest { seed: request.seed ^ OTHER_SEED, ..request };
-    let second = context.engine.synthesize(again.clone(), context.token.clone()).await?;
+    let second = context.engines.builtin().synthesize(again.clone(), context.token.clone()).await?;
     let suspect = suspicion(&again, &second).is_some();
     Ok((second, suspect))
 }

@@ -32,7 +32,7 @@ impl Jobs {
             owner_id: owner_id.to_owned(),
             voices,
             limits: self.config.limits.clone(),
-            capabilities: self.engine.capabilities(),
+            capabilities: self.engines.builtin().capabilities(),
             seed,
             now_ms: self.clock.now_ms(),
         };
@@ -44,7 +44,7 @@ impl Jobs {
     }
 
     pub(crate) fn check_engine(&self) -> Result<(), SubmitError> {
-        match self.engine.availability() {
+        match self.engines.builtin().availability() {
             Availability::Ready => Ok(()),
             Availability::Missing { what, command } => Err(SubmitError::EngineUnavailable { what, command }),
         }

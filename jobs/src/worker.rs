@@ -10,7 +10,7 @@ use apalis::layers::WorkerBuilderExt;
 use apalis_core::error::BoxDynError;
 use apalis_core::monitor::Monitor;
 use apalis_core::worker::builder::WorkerBuilder;
-use engine::handle::EngineHandle;
+use engine::engines::Engines;
 use models::library::Library;
 use storage::{Storage, StorageError};
 use tokio_util::sync::CancellationToken;
@@ -89,7 +89,7 @@ impl WorkerConfig {
 #[derive(Debug, Clone)]
 pub(crate) struct RunContext {
     pub storage: Storage,
-    pub engine: EngineHandle,
+    pub engines: Engines,
     pub clock: Arc<dyn Clock>,
     pub temporary_folder: Arc<std::path::Path>,
     pub tools: Tools,
@@ -142,7 +142,7 @@ impl Worker {
     /// Takes back what former processes of this node held, then starts claiming.
     pub async fn start(
         storage: Storage,
-        engine: EngineHandle,
+        engines: impl Into<Engines>,
         clock: Arc<dyn Clock>,
         node_id: &str,
         config: WorkerConfig,
@@ -155,7 +155,8 @@ impl Worker {
         let temporary_folder = config.temporary_folder.as_path().into();
         let tools = Tools::new(config.tools.clone());
         let downloads = config.downloads.clone();
-        let context = RunContext { storage, engine, clock, temporary_folder, tools, downloads, in_flight: Arc::default() };
+        let engines = engines.into();
+        let context = RunContext { storage, engines, clock, temporary_folder, tools, downloads, in_flight: Arc::default() };
         let shared = Arc::new(WorkerShared { context, config, leases, closing: CancellationToken::new() });
         let keeper_closing = CancellationToken::new();
         let keeper = start_keeper(shared.clone(), keeper_closing.clone())?;
@@ -304,7 +305,7 @@ async fn run(shared: &Arc<WorkerShared>, leased: &Leased) -> Result<Committed, J
     let attempt_token = leased.lease.token().child_token();
     let context = JobContext {
         storage: shared.context.storage.clone(),
-        engine: shared.context.engine.clone(),
+        engines: shared.context.engines.clone(),
         clock: clock.clone(),
         temporary_folder: shared.context.temporary_folder.clone(),
         tools: shared.context.tools.clone(),

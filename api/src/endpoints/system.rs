@@ -1,6 +1,8 @@
 //! What the server says of itself.
 
+use engine::resident::ResidentReport;
 use engine::speech::Availability;
+use jobs::EngineStatus;
 use salvo::Writer;
 use salvo::oapi::endpoint;
 use storage::filesystem;
@@ -10,7 +12,7 @@ use crate::answer::Reply;
 use crate::app::App;
 use crate::authenticate::Caller;
 use crate::problem::Problem;
-use crate::wire::system::{Check, EngineState, QueueTotals, StorageState, SystemStatus, WorkerState};
+use crate::wire::system::{Check, EngineState, ModelState, QueueTotals, StorageState, SystemStatus, WorkerState};
 
 /// Below this, new audio may soon find no place.
 const FREE_MB_MIN: u64 = 512;
@@ -18,7 +20,7 @@ const FREE_MB_MIN: u64 = 512;
 /// Detailed system status
 #[endpoint(operation_id = "system_status")]
 pub async fn system_status(app: App, caller: Caller) -> Result<Reply<SystemStatus>, Problem> {
-    let engine = engine_state(&app);
+    let engine = engine_state(app.jobs.engine_status());
     let reachable = app.storage.rows.ping().await.is_ok();
     let queue = app.jobs.queue(&caller.owner_id).await?;
     let free_mb = filesystem::free_bytes(&app.config.data_dir).map(|bytes| bytes / (1024 * 1024));
@@ -36,8 +38,8 @@ pub async fn system_status(app: App, caller: Caller) -> Result<Reply<SystemStatu
         status: status.into(),
         version: env!("CARGO_PKG_VERSION").into(),
         uptime_s: app.steady_ms() / 1000,
-        engines: vec![engine.clone()],
-        models: Vec::new(),
+        engines: app.jobs.engine_statuses().into_iter().map(engine_state).collect(),
+        models: app.jobs.engines().residents().reports().into_iter().map(model_state).collect(),
         workers: vec![WorkerState { name: "speech".into(), slots: queue.workers, busy: engine.busy as i64 }],
         queue: QueueTotals { paused: queue.paused, totals: queue.totals, avg_rtf: queue.avg_rtf },
         storage: StorageState { database: database.into(), reachable, free_mb },
@@ -46,8 +48,18 @@ pub async fn system_status(app: App, caller: Caller) -> Result<Reply<SystemStatu
     }))
 }
 
-fn engine_state(app: &App) -> EngineState {
-    let status = app.jobs.engine_status();
+fn model_state(report: ResidentReport) -> ModelState {
+    ModelState {
+        id: report.name,
+        loaded: report.loaded_bytes.is_some(),
+        loading: report.loading,
+        // In MB with one digit behind the point.
+        memory_mb: report.loaded_bytes.map(|bytes| (bytes as f64 / 1e5).round() / 10.0),
+        in_use: report.in_use,
+    }
+}
+
+fn engine_state(status: EngineStatus) -> EngineState {
     let (missing, command) = match status.availability {
         Availability::Ready => (None, None),
         Availability::Missing { what, command } => (Some(what), Some(command)),

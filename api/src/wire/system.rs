@@ -11,11 +11,11 @@ pub struct SystemStatus {
     pub status: String,
     pub version: String,
     pub uptime_s: u64,
-    /// The engine that speaks now.
+    /// The built-in engine, which speaks where no neural model does.
     pub engine: EngineState,
     pub engines: Vec<EngineState>,
-    /// Model weights; the built-in engine has none.
-    pub models: Vec<String>,
+    /// Installed models that are loaded when they are needed.
+    pub models: Vec<ModelState>,
     pub queue: QueueTotals,
     pub workers: Vec<WorkerState>,
     pub storage: StorageState,
@@ -39,6 +39,19 @@ pub struct EngineState {
     pub calls: u64,
     /// Chunks it works on now.
     pub busy: usize,
+}
+
+/// A model and whether its weights are in memory.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ModelState {
+    /// As in `GET /api/models`.
+    pub id: String,
+    pub loaded: bool,
+    /// It is being loaded now; what waits for it goes on by itself.
+    pub loading: bool,
+    /// What its weights take, in MB (10^6 bytes); null while it is not loaded.
+    pub memory_mb: Option<f64>,
+    pub in_use: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]

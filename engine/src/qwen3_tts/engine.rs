@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 
 use audio::resample::{ResampleConfig, Resampler};
 
@@ -16,10 +16,11 @@ use super::limits::FrameLimits;
 use super::linear::Precision;
 use super::model::{LoadConfig, Model, describe};
 use super::prompt::{ClonePrompt, Pace, PromptRequest, Speaker};
-use super::shared_batch::{SharedBatch, failure};
-use super::voice::{MAX_DESCRIPTION_CHARS, NeuralVoice, language_name, tags};
+use super::shared_batch::{Lost, SharedBatch, failure};
+use super::voice::{MAX_DESCRIPTION_CHARS, NeuralVoice, language_name};
 use super::{DecodeStream, ModelError};
 use crate::builtin::{Part, parts, stretch};
+use crate::resident::{Resident, ResidentModel, Residents};
 use crate::speech::{Availability, Capabilities, EngineError, SAMPLE_RATE_HZ, Speech, SpeechEngine, SynthesisRequest, VoiceProfile};
 
 /// Raised by hand whenever anything in this module changes the samples of an equal request.
@@ -38,11 +39,15 @@ type OnStep<'a> = &'a mut dyn FnMut(f32) -> ControlFlow<()>;
 /// Which checkpoint, and how.
 #[derive(Debug, Clone)]
 pub struct NeuralConfig {
+    /// What the model is called where it is shown.
+    pub name: String,
     /// Laid out as the published repositories.
     pub folder: PathBuf,
     pub precision: Precision,
     /// Requests that share a step; 1 to 64. More than the handle has threads are of no use.
     pub max_slots: usize,
+    /// Unused for so long, the weights are freed; 0 keeps them.
+    pub idle_ms: u64,
     /// What fetches the folder, for a person to type.
     pub command: String,
 }
@@ -51,13 +56,16 @@ pub struct NeuralConfig {
 #[derive(Debug)]
 pub struct NeuralEngines {
     config: NeuralConfig,
-    shared: Mutex<Option<Arc<SharedBatch>>>,
+    resident: Arc<Resident<SharedBatch>>,
+    residents: Residents,
 }
 
 impl NeuralEngines {
     /// Reads nothing yet.
-    pub fn new(config: NeuralConfig) -> Arc<Self> {
-        Arc::new(Self { config, shared: Mutex::new(None) })
+    pub fn new(config: NeuralConfig, residents: &Residents) -> Arc<Self> {
+        let resident = Arc::new(Resident::new(config.name.clone(), config.idle_ms));
+        residents.add(resident.clone());
+        Arc::new(Self { config, resident, residents: residents.clone() })
     }
 
     /// One for each thread.
@@ -67,22 +75,37 @@ impl NeuralEngines {
 
     /// Frees the weights when the last request that speaks now has ended; the next request loads them again.
     pub fn unload(&self) {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.resident.unload();
+    }
+
+    /// Whether the next request can speak without waiting for weights.
+    pub fn is_loaded(&self) -> bool {
+        self.resident.report().loaded_bytes.is_some()
+    }
+
+    /// What a recording (24 kHz mono, at most [`super::MAX_REFERENCE_S`]) becomes, for Base checkpoints; with what is said in it, where that
+    /// is known. Computes for seconds.
+    ///
+    /// # Errors
+    /// As those of [`SpeechEngine::synthesize`].
+    pub fn clone_prompt(&self, samples: &[f32], text: Option<&str>) -> Result<ClonePrompt, EngineError> {
+        self.shared()?.model.clone_prompt(samples, text).map_err(|error| failure(&error))
     }
 
     /// The others wait while one loads.
     fn shared(&self) -> Result<Arc<SharedBatch>, EngineError> {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = &*shared {
-            return Ok(Arc::clone(shared));
-        }
+        self.resident.get(self.residents.now_ms(), || self.load())
+    }
+
+    fn load(&self) -> Result<(SharedBatch, u64), EngineError> {
         let load = LoadConfig { folder: self.config.folder.clone(), precision: self.config.precision };
         let model = Model::load(&load).map_err(|error| self.not_loaded(&error))?;
         if model.sample_rate_hz() != SAMPLE_RATE_HZ {
             return Err(EngineError::Refused(format!("the codec gives {} Hz, not {SAMPLE_RATE_HZ}", model.sample_rate_hz())));
         }
-        let slots = self.config.max_slots.clamp(1, 64);
-        Ok(Arc::clone(shared.insert(Arc::new(SharedBatch::new(Arc::new(model), slots)))))
+        let bytes = model.weight_bytes();
+        tracing::info!(model.name = %self.config.name, model.bytes = bytes, "a neural model is loaded");
+        Ok((SharedBatch::new(Arc::new(model), self.config.max_slots.clamp(1, 64)), bytes))
     }
 
     fn not_loaded(&self, error: &ModelError) -> EngineError {
@@ -160,11 +183,19 @@ impl NeuralEngine {
         for attempt in 0..ATTEMPTS {
             let mut slot = shared.model.slot_config(seed_of(task.seed, part, attempt), limits.max_frames);
             slot.watch = true;
-            let (samples, frames, end) = self.attempt(shared, task, text, slot, &mut |fraction| {
-                // A second attempt begins behind the first one's place, and progress does not go back.
+            // A second attempt begins behind the first one's place, and progress does not go back.
+            let mut told = |fraction: f32| {
                 best = best.max(fraction);
                 on_step(best)
-            })?;
+            };
+            let (samples, frames, end) = loop {
+                match self.attempt(shared, task, text, slot, &mut told) {
+                    // The same again, with fewer beside it; there is an end to that.
+                    Err(Lost::SmallerBatch) => {}
+                    Err(Lost::For(error)) => return Err(error),
+                    Ok(made) => break made,
+                }
+            };
             why = match end {
                 End::Said if frames >= limits.min_frames => return Ok(samples),
                 End::Said => format!("the speech ended after {frames} frames, at least {} are needed", limits.min_frames),
@@ -187,9 +218,9 @@ impl NeuralEngine {
         text: &str,
         slot: super::SlotConfig,
         on_step: OnStep<'_>,
-    ) -> Result<(Vec<f32>, usize, End), EngineError> {
+    ) -> Result<(Vec<f32>, usize, End), Lost> {
         let request = PromptRequest { text, language: task.language, speaker: task.speaker, instruct: &task.instruct, pace: task.pace };
-        let prompt = shared.model.prompt(&request).map_err(|error| failure(&error))?;
+        let prompt = shared.model.prompt(&request).map_err(|error| Lost::For(failure(&error)))?;
         let stream = shared.model.decode_stream();
         let (send, frames_made) = mpsc::channel();
         std::thread::scope(|scope| {
@@ -204,9 +235,9 @@ impl NeuralEngine {
                 on_step((frames as f32 / slot.max_frames as f32).min(0.99))
             });
             drop(send);
-            let samples = decoder.join().map_err(|_| EngineError::Failed("the decoder ended in a panic".to_owned()))?;
+            let samples = decoder.join().map_err(|_| Lost::For(EngineError::Failed("the decoder ended in a panic".to_owned())))?;
             let end = spoken?;
-            Ok((samples.map_err(|error| failure(&error))?, frames, end))
+            Ok((samples.map_err(|error| Lost::For(failure(&error)))?, frames, end))
         })
     }
 
@@ -263,7 +294,7 @@ impl SpeechEngine for NeuralEngine {
         Capabilities {
             engine: "qwen3-tts".to_owned(),
             revision: format!("{REVISION}-{precision:?}-{weights}"),
-            languages: model.as_ref().map_or_else(Vec::new, |model| tags(model.talker_config.codec_language_id.keys())),
+            languages: model.as_ref().map_or_else(Vec::new, super::spoken_tags),
             instruct: model.as_ref().is_some_and(heeds),
             word_timings: false,
             uses_seed: true,

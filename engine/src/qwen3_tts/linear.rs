@@ -39,6 +39,9 @@ pub(super) trait Linear: Debug + Send + Sync {
 
     /// All rows at once; equal to `rows` within rounding.
     fn block(&self, x: &Tensor) -> Result<Tensor>;
+
+    /// What the matrix takes in memory.
+    fn weight_bytes(&self) -> usize;
 }
 
 /// Puts a weight (outputs x inputs) behind the seam. A matrix whose inputs are no multiple of the block size stays f32.
@@ -47,8 +50,9 @@ pub(super) fn load(weight: Tensor, bias: Option<Tensor>, precision: Precision) -
     match precision.ggml().filter(|kind| inputs.is_multiple_of(kind.block_size())) {
         None => Ok(Box::new(Full { weight, bias })),
         Some(kind) => {
-            let weight = QMatMul::from_qtensor(QTensor::quantize(&weight, kind)?)?;
-            Ok(Box::new(Quantised { weight, bias }))
+            let weight = QTensor::quantize(&weight, kind)?;
+            let weight_bytes = weight.storage_size_in_bytes();
+            Ok(Box::new(Quantised { weight: QMatMul::from_qtensor(weight)?, weight_bytes, bias }))
         }
     }
 }
@@ -78,11 +82,16 @@ impl Linear for Full {
     fn block(&self, x: &Tensor) -> Result<Tensor> {
         add_bias(x.matmul(&self.weight.t()?)?, self.bias.as_ref())
     }
+
+    fn weight_bytes(&self) -> usize {
+        self.weight.elem_count() * self.weight.dtype().size_in_bytes()
+    }
 }
 
 #[derive(Debug)]
 struct Quantised {
     weight: QMatMul,
+    weight_bytes: usize,
     bias: Option<Tensor>,
 }
 
@@ -93,5 +102,9 @@ impl Linear for Quantised {
 
     fn block(&self, x: &Tensor) -> Result<Tensor> {
         add_bias(self.weight.forward(&x.contiguous()?)?, self.bias.as_ref())
+    }
+
+    fn weight_bytes(&self) -> usize {
+        self.weight_bytes
     }
 }

@@ -41,6 +41,7 @@ pub struct Model {
     decoder: Arc<Decoder>,
     encoder: Encoder,
     speaker: Option<(LogMel, Ecapa)>,
+    weight_bytes: u64,
 }
 
 /// One utterance, all of it at once.
@@ -73,16 +74,17 @@ impl Model {
             }
             _ => None,
         };
-        Ok(Self {
-            text_ids: TextIds::load(folder)?,
-            talker: Arc::new(Talker::load(&weights.root().at("talker"), &config.talker_config, load.precision)?),
-            decoder: Arc::new(Decoder::load(&codec.root().at("decoder"), &codec_config.decoder_config)?),
-            encoder: Encoder::load(&codec.root().at("encoder"), &codec_config)?,
-            speaker,
-            generation,
-            codec_config,
-            config,
-        })
+        let text_ids = TextIds::load(folder)?;
+        let talker = Arc::new(Talker::load(&weights.root().at("talker"), &config.talker_config, load.precision)?);
+        let decoder = Arc::new(Decoder::load(&codec.root().at("decoder"), &codec_config.decoder_config)?);
+        let encoder = Encoder::load(&codec.root().at("encoder"), &codec_config)?;
+        let weight_bytes = weights.held_bytes() + codec.held_bytes();
+        Ok(Self { config, generation, codec_config, text_ids, talker, decoder, encoder, speaker, weight_bytes })
+    }
+
+    /// What the weights take in memory; caches and activations come on top.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weight_bytes
     }
 
     pub fn config(&self) -> &ModelConfig {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::ModelError;
-use super::batch::{Batch, End, SlotConfig, SlotId};
+use super::batch::{Batch, End, Progress, SlotConfig, SlotId};
 use super::model::Model;
 use super::prompt::Prompt;
 use crate::speech::EngineError;
@@ -21,13 +21,17 @@ const LOOK_UP: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct SharedBatch {
     pub(super) model: Arc<Model>,
-    max_slots: usize,
     state: Mutex<State>,
     bell: Condvar,
+    /// Steps of more slots end as they do where memory is short.
+    #[cfg(test)]
+    roomy_slots: std::sync::atomic::AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// Falls where memory is short, and stays there until the model is loaded again.
+    max_slots: usize,
     /// Away while somebody steps it.
     batch: Option<Batch>,
     waiting: VecDeque<Joining>,
@@ -46,7 +50,15 @@ struct Joining {
 #[derive(Debug, Default)]
 struct Inbox {
     frames: VecDeque<Vec<u32>>,
-    end: Option<Result<End, EngineError>>,
+    end: Option<Result<End, Lost>>,
+}
+
+/// Why a request has lost what was made of it.
+#[derive(Debug)]
+pub(super) enum Lost {
+    /// There was not memory enough for so many at once. There will be fewer: ask again.
+    SmallerBatch,
+    For(EngineError),
 }
 
 /// What the model's error means for a caller.
@@ -63,8 +75,14 @@ pub(super) fn failure(error: &ModelError) -> EngineError {
 impl SharedBatch {
     /// At most `max_slots` speak at once; the others wait for a slot.
     pub(super) fn new(model: Arc<Model>, max_slots: usize) -> Self {
-        let state = State { batch: Some(model.batch()), ..State::default() };
-        Self { model, max_slots: max_slots.max(1), state: Mutex::new(state), bell: Condvar::new() }
+        let state = State { max_slots: max_slots.max(1), batch: Some(model.batch()), ..State::default() };
+        Self {
+            model,
+            state: Mutex::new(state),
+            bell: Condvar::new(),
+            #[cfg(test)]
+            roomy_slots: std::sync::atomic::AtomicUsize::new(usize::MAX),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -77,12 +95,12 @@ impl SharedBatch {
         prompt: Prompt,
         slot: SlotConfig,
         heed: &mut dyn FnMut(Option<Vec<u32>>) -> ControlFlow<()>,
-    ) -> Result<End, EngineError> {
+    ) -> Result<End, Lost> {
         let place = Place { shared: self, ticket: self.enrol(prompt, slot) };
         loop {
             let mut state = self.lock();
             let Some(inbox) = state.inboxes.get_mut(&place.ticket) else {
-                return Err(EngineError::Failed("the request was lost".to_owned()));
+                return Err(Lost::For(EngineError::Failed("the request was lost".to_owned())));
             };
             let next = inbox.frames.pop_front();
             if next.is_none() {
@@ -99,9 +117,17 @@ impl SharedBatch {
                 drop(state);
             }
             if heed(next).is_break() {
-                return Err(EngineError::Stopped);
+                return Err(Lost::For(EngineError::Stopped));
             }
         }
+    }
+
+    fn stepped(&self, batch: &mut Batch) -> Result<Vec<Progress>, ModelError> {
+        #[cfg(test)]
+        if batch.len() > self.roomy_slots.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(ModelError::Compute(candle_core::Error::Msg("out of memory".to_owned())));
+        }
+        batch.step()
     }
 
     fn enrol(&self, prompt: Prompt, slot: SlotConfig) -> u64 {
@@ -152,10 +178,14 @@ impl Lead<'_> {
                 Ok(id) => {
                     state.tickets.insert(id, ticket);
                 }
-                Err(error) => state.finish(ticket, Err(failure(&error))),
+                Err(error) => {
+                    let lost = state.lost(batch.len() + 1, &error);
+                    state.finish(ticket, Err(lost));
+                }
             }
         }
-        match batch.step() {
+        let slots = batch.len();
+        match self.shared.stepped(&mut batch) {
             Ok(progress) => {
                 let mut state = self.shared.lock();
                 for progress in progress {
@@ -164,7 +194,11 @@ impl Lead<'_> {
                 drop(state);
                 self.batch = Some(batch);
             }
-            Err(error) => self.fail(|| failure(&error)),
+            Err(error) => {
+                // What the slots hold is free before anybody asks again.
+                drop(batch);
+                self.fail(|state| state.lost(slots, &error));
+            }
         }
         self.joining.clear();
     }
@@ -173,18 +207,19 @@ impl Lead<'_> {
     fn admitted(&mut self, batch: &mut Batch) -> Vec<Joining> {
         let mut state = self.shared.lock();
         state.sweep(batch);
-        let free = self.shared.max_slots.saturating_sub(batch.len()).min(state.waiting.len());
+        let free = state.max_slots.saturating_sub(batch.len()).min(state.waiting.len());
         let joining: Vec<Joining> = state.waiting.drain(..free).collect();
         self.joining = joining.iter().map(|joining| joining.ticket).collect();
         joining
     }
 
     /// Everybody in the batch has lost what it had.
-    fn fail(&self, error: impl Fn() -> EngineError) {
+    fn fail(&self, why: impl Fn(&mut State) -> Lost) {
         let mut state = self.shared.lock();
         let lost: Vec<u64> = state.tickets.drain().map(|(_, ticket)| ticket).collect();
         for ticket in lost.into_iter().chain(self.joining.iter().copied()) {
-            state.finish(ticket, Err(error()));
+            let why = why(&mut state);
+            state.finish(ticket, Err(why));
         }
     }
 }
@@ -193,7 +228,7 @@ impl Drop for Lead<'_> {
     fn drop(&mut self) {
         let batch = self.batch.take().unwrap_or_else(|| {
             // Empty after an error that was passed on; after a panic this is what tells the others.
-            self.fail(|| EngineError::Failed("the step of another request ended in a panic".to_owned()));
+            self.fail(|_| Lost::For(EngineError::Failed("the step of another request ended in a panic".to_owned())));
             self.shared.model.batch()
         });
         self.shared.lock().batch = Some(batch);
@@ -202,8 +237,25 @@ impl Drop for Lead<'_> {
 }
 
 impl State {
+    /// What an error of so many slots means for one of them. Memory that did not suffice may for half as many.
+    fn lost(&mut self, slots: usize, error: &ModelError) -> Lost {
+        let error = failure(error);
+        if !matches!(error, EngineError::OutOfMemory) || slots < 2 {
+            return Lost::For(error);
+        }
+        if self.max_slots > slots / 2 {
+            self.max_slots = slots / 2;
+            tracing::warn!(
+                batch.slots = slots,
+                batch.max_slots = self.max_slots,
+                "memory is short: fewer requests share a step from now on"
+            );
+        }
+        Lost::SmallerBatch
+    }
+
     /// The first end counts.
-    fn finish(&mut self, ticket: u64, end: Result<End, EngineError>) {
+    fn finish(&mut self, ticket: u64, end: Result<End, Lost>) {
         if let Some(inbox) = self.inboxes.get_mut(&ticket)
             && inbox.end.is_none()
         {
@@ -232,5 +284,85 @@ impl State {
             self.tickets.remove(&slot);
             self.finish(ticket, Ok(end));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+    use std::sync::Barrier;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::qwen3_tts::{LoadConfig, Pace, Precision, PromptRequest, Speaker};
+
+    fn shared(max_slots: usize) -> SharedBatch {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/qwen3_tts/custom_voice");
+        SharedBatch::new(Arc::new(Model::load(&LoadConfig { folder, precision: Precision::F32 }).unwrap()), max_slots)
+    }
+
+    /// The frames of one request, however often it has to ask.
+    fn frames(shared: &SharedBatch, seed: u64, meet: Option<&Barrier>) -> Result<(Vec<Vec<u32>>, usize), EngineError> {
+        let speaker = Speaker::Named("ryan");
+        let request = PromptRequest { text: "hello world", language: "english", speaker, instruct: "", pace: Pace::Whole };
+        let slot = SlotConfig { watch: false, ..shared.model.slot_config(seed, 12) };
+        let mut meet = meet;
+        for lost in 0..10 {
+            let mut frames = Vec::new();
+            let prompt = shared.model.prompt(&request).unwrap();
+            if let Some(meet) = meet.take() {
+                meet.wait();
+            }
+            let spoken = shared.speak(prompt, slot, &mut |frame| {
+                frames.extend(frame);
+                ControlFlow::Continue(())
+            });
+            match spoken {
+                Ok(_) => return Ok((frames, lost)),
+                Err(Lost::SmallerBatch) => {}
+                Err(Lost::For(error)) => return Err(error),
+            }
+        }
+        panic!("asked again and again");
+    }
+
+    #[test]
+    fn short_memory_makes_the_batch_smaller_and_changes_nothing_that_is_said() {
+        let alone: Vec<_> = (0..4).map(|seed| frames(&shared(1), seed, None).unwrap().0).collect();
+        let (shared, meet) = (shared(4), Barrier::new(4));
+        shared.roomy_slots.store(2, Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            let said: Vec<_> = (0..4)
+                .map(|seed| {
+                    scope.spawn({
+                        let (shared, meet) = (&shared, &meet);
+                        move || frames(shared, seed, Some(meet))
+                    })
+                })
+                .collect();
+            for (said, alone) in said.into_iter().zip(&alone) {
+                assert_eq!(&said.join().unwrap().unwrap().0, alone);
+            }
+        });
+        assert!(shared.lock().max_slots <= 4);
+        // Where even one is too many, that is told.
+        shared.roomy_slots.store(0, Ordering::Relaxed);
+        assert!(matches!(frames(&shared, 1, None), Err(EngineError::OutOfMemory)));
+    }
+
+    #[test]
+    fn a_batch_that_is_too_large_is_halved() {
+        let mut state = State { max_slots: 8, ..State::default() };
+        let short = ModelError::Compute(candle_core::Error::Msg("CUDA_ERROR_OUT_OF_MEMORY: out of memory".to_owned()));
+        assert!(matches!(state.lost(6, &short), Lost::SmallerBatch));
+        assert_eq!(state.max_slots, 3);
+        // The others of the same step.
+        assert!(matches!(state.lost(6, &short), Lost::SmallerBatch));
+        assert_eq!(state.max_slots, 3);
+        assert!(matches!(state.lost(1, &short), Lost::For(EngineError::OutOfMemory)));
+        let other = ModelError::Compute(candle_core::Error::Msg("shape".to_owned()));
+        assert!(matches!(state.lost(3, &other), Lost::For(EngineError::Failed(_))));
     }
 }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{DType, Device, Shape, Tensor};
@@ -17,6 +18,8 @@ pub(super) struct Weights {
     file: PathBuf,
     mapped: MmapedSafetensors,
     device: Device,
+    /// What was handed out, as it is kept.
+    held_bytes: AtomicU64,
 }
 
 impl fmt::Debug for Weights {
@@ -32,11 +35,20 @@ impl Weights {
         #[allow(unsafe_code, reason = "mapping a file is unsafe where another process could cut it short; weights are renamed into place")]
         let mapped = unsafe { MmapedSafetensors::new(file) };
         let mapped = mapped.map_err(|error| ModelError::Folder { file: file.to_owned(), detail: error.to_string() })?;
-        Ok(Self { file: file.to_owned(), mapped, device: device.clone() })
+        Ok(Self { file: file.to_owned(), mapped, device: device.clone(), held_bytes: AtomicU64::new(0) })
     }
 
     pub(super) fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// What everything that was asked for takes in memory.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.held_bytes.load(Ordering::Relaxed)
+    }
+
+    fn hold(&self, bytes: usize) {
+        self.held_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     pub(super) fn root(&self) -> At<'_> {
@@ -88,21 +100,35 @@ impl At<'_> {
     }
 
     pub(super) fn get(&self, leaf: &str, shape: impl Into<Shape>) -> Result<Tensor, ModelError> {
+        let tensor = self.unheld(leaf, shape)?;
+        self.weights.hold(tensor.elem_count() * tensor.dtype().size_in_bytes());
+        Ok(tensor)
+    }
+
+    /// For what is kept in another form.
+    fn unheld(&self, leaf: &str, shape: impl Into<Shape>) -> Result<Tensor, ModelError> {
         self.weights.get(&self.name(leaf), &shape.into())
     }
 
     /// Not widened to f32: for tables of which a few rows are used.
     pub(super) fn get_as_stored(&self, leaf: &str, shape: impl Into<Shape>) -> Result<Tensor, ModelError> {
-        self.weights.as_stored(&self.name(leaf), &shape.into())
+        let tensor = self.weights.as_stored(&self.name(leaf), &shape.into())?;
+        self.weights.hold(tensor.elem_count() * tensor.dtype().size_in_bytes());
+        Ok(tensor)
     }
 
     /// `weight` of shape outputs x inputs, without a bias.
     pub(super) fn linear(&self, inputs: usize, outputs: usize, precision: Precision) -> Result<Box<dyn Linear>, ModelError> {
-        linear::load(self.get("weight", (outputs, inputs))?, None, precision)
+        self.held(linear::load(self.unheld("weight", (outputs, inputs))?, None, precision)?)
     }
 
     /// `weight` of shape outputs x inputs, and `bias`.
     pub(super) fn linear_with_bias(&self, inputs: usize, outputs: usize, precision: Precision) -> Result<Box<dyn Linear>, ModelError> {
-        linear::load(self.get("weight", (outputs, inputs))?, Some(self.get("bias", outputs)?), precision)
+        self.held(linear::load(self.unheld("weight", (outputs, inputs))?, Some(self.get("bias", outputs)?), precision)?)
+    }
+
+    fn held(&self, linear: Box<dyn Linear>) -> Result<Box<dyn Linear>, ModelError> {
+        self.weights.hold(linear.weight_bytes());
+        Ok(linear)
     }
 }

@@ -4,14 +4,28 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine::qwen3_tts::{NeuralConfig, NeuralEngines, NeuralVoice, Precision};
+use engine::resident::Residents;
 use engine::speech::{Availability, EngineError, SAMPLE_RATE_HZ, Speech, SpeechEngine, SynthesisRequest, VoiceProfile};
 
 use crate::folders::{copy, fixture, model};
 
 fn engines(folder: PathBuf, max_slots: usize) -> Arc<NeuralEngines> {
-    NeuralEngines::new(NeuralConfig { folder, precision: Precision::F32, max_slots, command: "fetch it".to_owned() })
+    engines_in(folder, max_slots, &Residents::new(|| 0))
+}
+
+fn engines_in(folder: PathBuf, max_slots: usize, residents: &Residents) -> Arc<NeuralEngines> {
+    let config = NeuralConfig {
+        name: "tiny".to_owned(),
+        folder,
+        precision: Precision::F32,
+        max_slots,
+        idle_ms: 1_000,
+        command: "fetch it".to_owned(),
+    };
+    NeuralEngines::new(config, residents)
 }
 
 fn request(text: &str, voice: NeuralVoice, seed: u64) -> SynthesisRequest {
@@ -139,7 +153,10 @@ fn marks_are_silence_and_speed_and_pitch_are_heard() {
 fn clones_and_designs_speak() {
     let clone = {
         let samples: Vec<f32> = (0..24_000).map(|at| (at as f32 * 0.05).sin() * 0.3).collect();
-        model("base", Precision::F32).clone_prompt(&samples, Some("the user and the world")).unwrap()
+        let prompt = model("base", Precision::F32).clone_prompt(&samples, Some("the user and the world")).unwrap();
+        assert_eq!(engines(fixture("base"), 1).clone_prompt(&samples, Some("the user and the world")).unwrap(), prompt);
+        assert!(matches!(engines(fixture("custom_voice"), 1).clone_prompt(&samples, None), Err(EngineError::Refused(_))));
+        prompt
     };
     let vector_only = NeuralVoice::Cloned(engine::qwen3_tts::ClonePrompt { reference: None, ..clone.clone() });
     let base = engines(fixture("base"), 1);
@@ -192,8 +209,21 @@ fn the_revision_follows_the_weights() {
 
 #[test]
 fn unloaded_weights_come_back() {
-    let engines = engines(fixture("custom_voice"), 1);
+    let clock = Arc::new(AtomicU64::new(0));
+    let ticks = Arc::clone(&clock);
+    let residents = Residents::new(move || ticks.load(Ordering::Relaxed));
+    let engines = engines_in(fixture("custom_voice"), 1, &residents);
+    assert_eq!(residents.reports()[0].loaded_bytes, None);
     let (request, before) = that_end(&engines, "hello", &named("ryan"), 1).remove(0);
+    let files = ["model.safetensors", "speech_tokenizer/model.safetensors"].map(|file| fixture("custom_voice").join(file));
+    let stored: u64 = files.iter().map(|file| file.metadata().unwrap().len()).sum();
+    let held = residents.reports()[0].loaded_bytes.unwrap();
+    assert!(held > stored / 2 && held < 2 * stored, "{held} of {stored} bytes on the disk");
+    assert!(residents.unload_idle().is_empty(), "not idle for long enough");
+    clock.store(1_000, Ordering::Relaxed);
+    assert_eq!(residents.unload_idle(), ["tiny"]);
+    assert!(!engines.is_loaded());
+    assert_eq!(speak(&engines, &request).unwrap(), before);
     engines.unload();
     assert_eq!(speak(&engines, &request).unwrap(), before);
 }
