@@ -159,6 +159,14 @@ impl LoneKind {
     }
 }
 
+/// The wire names of all kinds.
+const NAMES: [&str; 5] = [CloneVoice::NAME, DesignVoice::NAME, PreviewVoice::NAME, DownloadVideo::NAME, PullModel::NAME];
+
+/// The wire name of what is shown by this name.
+pub(crate) fn name_of(shown: &str) -> Option<&'static str> {
+    NAMES.into_iter().find(|name| shown_as(name) == Some(shown))
+}
+
 /// A job under the name of the call that asks for it, such as `clone.create`; its first word says which scope that call needs.
 pub(crate) fn shown_as(kind: &str) -> Option<&'static str> {
     match kind {
@@ -348,7 +356,7 @@ pub(crate) async fn delete_blobs(blobs: &Blobs, keys: Vec<BlobKey>) {
 
 impl Jobs {
     pub(crate) async fn check_lone_room(&self, owner_id: &str) -> Result<(), SubmitError> {
-        let filter = LoneFilter { owner_id: owner_id.to_owned(), live: true, kinds: Vec::new() };
+        let filter = LoneFilter::live_of(owner_id);
         let open = lone_jobs::count(self.storage.rows.read(), &filter).await?;
         if open >= OPEN_MAX {
             return Err(SubmitError::QueueFull(Full { reason: FullReason::Depth { open }, retry_after_s: RETRY_AFTER_S }));
@@ -389,9 +397,9 @@ impl Jobs {
 
     /// All of these calls that have not ended.
     pub async fn cancel_lone(&self, owner_id: &str, shown: &[&str]) -> Result<Vec<(Uuid, CancelOutcome)>, StorageError> {
-        let filter = LoneFilter { owner_id: owner_id.to_owned(), live: true, kinds: Vec::new() };
+        let filter = LoneFilter::live_of(owner_id);
         let mut outcomes = Vec::new();
-        for row in lone_jobs::list(self.storage.rows.read(), &filter, OPEN_MAX as u32).await? {
+        for row in lone_jobs::list(self.storage.rows.read(), &filter, None, OPEN_MAX as u32).await? {
             if shown_as(&row.kind).is_some_and(|name| shown.contains(&name)) {
                 outcomes.push((row.id, self.cancel(owner_id, row.id).await?));
             }

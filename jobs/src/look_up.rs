@@ -6,7 +6,7 @@ use std::time::Duration;
 use storage::chunks::{self, Chunk};
 use storage::generations::{self, Generation, GenerationFilter, GenerationStatus};
 use storage::jobs::{JobRow, JobState};
-use storage::lone_jobs::{self, LoneFilter};
+use storage::lone_jobs::{self, LoneFilter, LoneStatus};
 use storage::{StorageError, renders};
 use uuid::Uuid;
 
@@ -30,16 +30,22 @@ impl Jobs {
             return self.view_of_generation(&generation).await.map(Some);
         }
         let row = storage::jobs::find(self.storage.rows.read(), id).await?;
-        let Some(mut view) = row.filter(|row| row.owner_id == owner_id).map(|row| view_of_job(&row)) else {
-            return Ok(None);
-        };
+        match row.filter(|row| row.owner_id == owner_id) {
+            Some(row) => self.view_of_lone(&row).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// With the name of the voice that it is about.
+    async fn view_of_lone(&self, row: &JobRow) -> Result<JobView, StorageError> {
+        let mut view = view_of_job(row);
         if let Some(voice_id) = &view.voice_id {
             view.voice_name = match Uuid::parse_str(voice_id) {
                 Ok(id) => storage::voices::find(self.storage.rows.read(), id).await?.map(|voice| voice.name),
                 Err(_) => crate::voices::find(voice_id).map(|preset| preset.name),
             };
         }
-        Ok(Some(view))
+        Ok(view)
     }
 
     pub async fn generation(&self, owner_id: &str, id: Uuid) -> Result<Option<Generation>, StorageError> {
@@ -75,6 +81,27 @@ impl Jobs {
         Ok((views, generations::count(pool, filter).await?))
     }
 
+    /// Generations and jobs without one, newest first, with how many there are in all.
+    pub async fn list_jobs(
+        &self,
+        filter: &GenerationFilter,
+        before: Option<Uuid>,
+        limit: u32,
+    ) -> Result<(Vec<JobView>, i64), StorageError> {
+        let (mut views, mut total) = self.list(filter, before, limit).await?;
+        if let Some(lone) = lone_alike(filter) {
+            let pool = self.storage.rows.read();
+            for row in lone_jobs::list(pool, &lone, before, limit).await? {
+                views.push(self.view_of_lone(&row).await?);
+            }
+            total += lone_jobs::count(pool, &lone).await?;
+            // Ids are UUIDv7: their order is the order of time.
+            views.sort_by_key(|view| std::cmp::Reverse(view.id));
+            views.truncate(limit as usize);
+        }
+        Ok((views, total))
+    }
+
     /// All takes of all chunks, by index; `None` for an unknown generation and for another owner's.
     pub async fn all_chunks(&self, owner_id: &str, id: Uuid) -> Result<Option<Vec<ChunkView>>, StorageError> {
         if self.generation(owner_id, id).await?.is_none() {
@@ -97,8 +124,7 @@ impl Jobs {
         let filter = GenerationFilter { open: true, ..GenerationFilter::of_owner(owner_id) };
         let (open, own) = self.list(&filter, None, QUEUE_SHOWN_MAX).await?;
         let (mut queued, mut running): (Vec<_>, Vec<_>) = open.into_iter().partition(|job| job.status == GenerationStatus::Queued.as_str());
-        let lone = LoneFilter { owner_id: owner_id.to_owned(), live: true, kinds: Vec::new() };
-        for view in lone_jobs::list(pool, &lone, QUEUE_SHOWN_MAX).await?.iter().map(view_of_job) {
+        for view in lone_jobs::list(pool, &LoneFilter::live_of(owner_id), None, QUEUE_SHOWN_MAX).await?.iter().map(view_of_job) {
             if view.status == "running" { &mut running } else { &mut queued }.push(view);
         }
         let mut totals = BTreeMap::new();
@@ -152,6 +178,28 @@ impl Jobs {
             has_audio,
         })
     }
+}
+
+/// The same wish for jobs without a generation; `None` where none of them can fulfil it.
+fn lone_alike(filter: &GenerationFilter) -> Option<LoneFilter> {
+    let kinds = match &filter.kind {
+        Some(shown) => vec![lone::name_of(shown)?.to_owned()],
+        None => Vec::new(),
+    };
+    let status = match filter.status {
+        None => filter.open.then_some(LoneStatus::Live),
+        Some(GenerationStatus::Queued) => Some(LoneStatus::Queued),
+        Some(GenerationStatus::Running) => Some(LoneStatus::Running),
+        Some(GenerationStatus::Interrupted) => Some(LoneStatus::Interrupted),
+        Some(GenerationStatus::Completed) => Some(LoneStatus::Completed),
+        Some(GenerationStatus::Failed) => Some(LoneStatus::Failed),
+        Some(GenerationStatus::Cancelled) => Some(LoneStatus::Cancelled),
+        Some(GenerationStatus::Merging) => return None,
+    };
+    if filter.voice_id.is_some() || filter.montage_id.is_some() || !filter.words.is_empty() {
+        return None;
+    }
+    Some(LoneFilter { owner_id: filter.owner_id.clone(), kinds, status, from_ms: filter.from_ms, to_ms: filter.to_ms })
 }
 
 /// All takes of all chunks of a generation, by index; at most as many as a plan may have.

@@ -15,6 +15,7 @@ use jobs::retry::RetryError;
 use jobs::submission::{Submission, SubmitError, TraceContext};
 use jobs::sweep::{SweepConfig, sweep};
 use jobs::view::{CancelOutcome, JobView};
+use storage::generations::{GenerationFilter, GenerationStatus};
 use storage::voice_previews::{self, Preview};
 use storage::voices::{self, Voice};
 use uuid::Uuid;
@@ -33,6 +34,7 @@ on_both! {
     equal_previews_are_one_job_and_one_sound,
     a_preview_that_is_lost_is_made_again,
     only_so_many_previews_are_kept,
+    jobs_of_all_kinds_are_listed_in_one_order,
 }
 
 /// The rehearsal's first words.
@@ -371,4 +373,32 @@ async fn only_so_many_previews_are_kept(database: Database) {
     assert_eq!(kept.iter().filter(|preview| preview.profiles.is_some()).count(), 2, "variants stay");
     assert_eq!(kept.last().unwrap().text, "Number 51.");
     worker.stop(1_000).await;
+}
+
+async fn jobs_of_all_kinds_are_listed_in_one_order(database: Database) {
+    let bed = Bed::new(database, script(vec![])).await;
+    let spoken = bed.jobs.submit(OWNER, submission(&["Hello."])).await.unwrap();
+    let cancelled = ask(&bed, &speech()).await;
+    bed.jobs.cancel(OWNER, cancelled.id).await.unwrap();
+    let designed = design(&bed, 1).await;
+    let ids = async |filter: GenerationFilter, before| {
+        let (views, total) = bed.jobs.list_jobs(&filter, before, 2).await.unwrap();
+        (views.iter().map(|view| view.id).collect::<Vec<_>>(), total)
+    };
+    let all = GenerationFilter::of_owner(OWNER);
+    assert_eq!(ids(all.clone(), None).await, (vec![designed.id, cancelled.id], 3));
+    assert_eq!(ids(all.clone(), Some(cancelled.id)).await, (vec![spoken.id], 3));
+    let of_kind = |kind: &str| GenerationFilter { kind: Some(kind.into()), ..all.clone() };
+    assert_eq!(ids(of_kind("design.create"), None).await, (vec![designed.id], 1));
+    assert_eq!(ids(of_kind(&spoken.kind), None).await, (vec![spoken.id], 1));
+    assert_eq!(ids(of_kind("no.such"), None).await, (vec![], 0));
+    let of_status = |status| GenerationFilter { status: Some(status), ..all.clone() };
+    assert_eq!(ids(of_status(GenerationStatus::Cancelled), None).await, (vec![cancelled.id], 1));
+    assert_eq!(ids(of_status(GenerationStatus::Queued), None).await, (vec![designed.id, spoken.id], 2));
+    assert_eq!(ids(of_status(GenerationStatus::Merging), None).await, (vec![], 0));
+    let words = GenerationFilter { words: vec!["hello".into()], ..all.clone() };
+    assert_eq!(ids(words, None).await, (vec![spoken.id], 1));
+    let later = GenerationFilter { from_ms: Some(i64::MAX), ..all.clone() };
+    assert_eq!(ids(later, None).await, (vec![], 0));
+    assert_eq!(ids(GenerationFilter::of_owner("owner-b"), None).await, (vec![], 0));
 }

@@ -9,33 +9,76 @@ use crate::rows::Tx;
 use crate::statement::Statement;
 use uuid::Uuid;
 
+/// How far a job is, as its owner sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoneStatus {
+    /// Not ended.
+    Live,
+    Queued,
+    /// Its worker died, and it waits for another.
+    Interrupted,
+    Running,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl LoneStatus {
+    fn condition(self) -> &'static str {
+        match self {
+            Self::Live => "state IN ('scheduled', 'queued', 'running')",
+            Self::Queued => "(state = 'scheduled' OR (state = 'queued' AND crashes = 0))",
+            Self::Interrupted => "state = 'queued' AND crashes > 0",
+            Self::Running => "state = 'running'",
+            Self::Completed => "state = 'done'",
+            Self::Failed => "state = 'failed'",
+            Self::Cancelled => "state = 'cancelled'",
+        }
+    }
+}
+
 /// What of an owner's is looked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoneFilter {
     pub owner_id: String,
     /// Names of kinds; empty for all.
     pub kinds: Vec<String>,
-    /// Only those that have not ended.
-    pub live: bool,
+    pub status: Option<LoneStatus>,
+    pub from_ms: Option<i64>,
+    pub to_ms: Option<i64>,
 }
 
 impl LoneFilter {
+    /// What of an owner's has not ended.
+    pub fn live_of(owner_id: impl Into<String>) -> Self {
+        Self { owner_id: owner_id.into(), status: Some(LoneStatus::Live), ..Self::default() }
+    }
+
     fn push_where(&self, query: &mut Statement) {
         query.push(" WHERE generation_id IS NULL AND owner_id = ").push_bind(self.owner_id.clone());
         if !self.kinds.is_empty() {
             query.push(" AND kind IN (").push_list(self.kinds.iter().cloned()).push(")");
         }
-        if self.live {
-            query.push(" AND state IN ('scheduled', 'queued', 'running')");
+        if let Some(status) = self.status {
+            query.push(" AND ").push(status.condition());
+        }
+        if let Some(from_ms) = self.from_ms {
+            query.push(" AND created_at_ms >= ").push_bind(from_ms);
+        }
+        if let Some(to_ms) = self.to_ms {
+            query.push(" AND created_at_ms <= ").push_bind(to_ms);
         }
     }
 }
 
-/// The newest first.
-pub async fn list(pool: &AnyPool, filter: &LoneFilter, limit: u32) -> Result<Vec<JobRow>, StorageError> {
+/// The newest first; `before` is the id of the last row of the page before.
+pub async fn list(pool: &AnyPool, filter: &LoneFilter, before: Option<Uuid>, limit: u32) -> Result<Vec<JobRow>, StorageError> {
     let mut query = Statement::new("SELECT ");
     query.push(crate::jobs::COLUMNS).push(" FROM jobs");
     filter.push_where(&mut query);
+    if let Some(before) = before {
+        query.push(" AND id < ").push_bind(before.to_string());
+    }
     query.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
     query.build().fetch_all(pool).await?.iter().map(job_of_row).collect()
 }

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 use tests::media::tone_wav;
@@ -16,7 +16,15 @@ use tokio::net::{TcpListener, TcpStream};
 /// A site of our own. Dropped with the test.
 struct Site {
     port: u16,
-    asked: Arc<AtomicU64>,
+    state: Arc<SiteState>,
+}
+
+#[derive(Default)]
+struct SiteState {
+    asked: AtomicU64,
+    /// While it is set, `/halting.wav` stands still in its middle.
+    halting: AtomicBool,
+    halted: AtomicU64,
 }
 
 impl Site {
@@ -24,22 +32,23 @@ impl Site {
     async fn start(elsewhere: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let asked = Arc::new(AtomicU64::new(0));
-        let count = asked.clone();
+        let state = Arc::new(SiteState::default());
+        let shared = state.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                count.fetch_add(1, Ordering::SeqCst);
+                shared.asked.fetch_add(1, Ordering::SeqCst);
+                let state = shared.clone();
                 tokio::spawn(async move {
                     // Whoever fetches may go away in the middle.
-                    let _ = serve(client, elsewhere).await;
+                    let _ = serve(client, elsewhere, &state).await;
                 });
             }
         });
-        Self { port, asked }
+        Self { port, state }
     }
 }
 
-async fn serve(mut client: TcpStream, elsewhere: &str) -> std::io::Result<()> {
+async fn serve(mut client: TcpStream, elsewhere: &str, state: &SiteState) -> std::io::Result<()> {
     let mut head = Vec::new();
     while !head.windows(4).any(|window| window == b"\r\n\r\n") {
         if client.read_buf(&mut head).await? == 0 {
@@ -51,13 +60,22 @@ async fn serve(mut client: TcpStream, elsewhere: &str) -> std::io::Result<()> {
     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
     let song = tone_wav(24_000, 1, 3_000);
     let answer = match path.as_str() {
-        "/song.wav" => [format!("200 OK\r\nContent-Type: audio/wav\r\nContent-Length: {}\r\n\r\n", song.len()).into_bytes(), song].concat(),
+        "/song.wav" | "/halting.wav" => {
+            [format!("200 OK\r\nContent-Type: audio/wav\r\nContent-Length: {}\r\n\r\n", song.len()).into_bytes(), song].concat()
+        }
         "/page" => b"200 OK\r\nContent-Type: text/html\r\nContent-Length: 13\r\n\r\n<p>Hello.</p>".to_vec(),
         "/away" => format!("302 Found\r\nLocation: {elsewhere}\r\nContent-Length: 0\r\n\r\n").into_bytes(),
         "/endless.wav" => b"200 OK\r\nContent-Type: audio/wav\r\nContent-Length: 900000000\r\n\r\n".to_vec(),
         _ => b"404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec(),
     };
     client.write_all(b"HTTP/1.1 ").await?;
+    if path == "/halting.wav" && head.starts_with("GET") && state.halting.load(Ordering::SeqCst) {
+        client.write_all(&answer[..answer.len() / 2]).await?;
+        state.halted.fetch_add(1, Ordering::SeqCst);
+        // Until the other side goes away.
+        while client.read_buf(&mut Vec::new()).await? > 0 {}
+        return Ok(());
+    }
     client.write_all(&answer).await?;
     if path == "/endless.wav" && head.starts_with("GET") {
         let (block, mut pace) = (vec![0; 64 * 1024], tokio::time::interval(std::time::Duration::from_millis(5)));
@@ -107,6 +125,34 @@ async fn sound_is_fetched_cut_and_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_download_outlives_a_kill() {
+    if !tools::has("download::a_download_outlives_a_kill", &[Tool::YtDlp]) {
+        return;
+    }
+    let site = Site::start("").await;
+    site.state.halting.store(true, Ordering::SeqCst);
+    let mut server = server(&[site.port], &[]).await;
+    let client = server.client();
+    let url = format!("http://localhost:{}/halting.wav", site.port);
+    let task = client.submit("/api/download-video", &json!({"url": url, "format": "wav"})).await;
+    wait::until("the middle of the download", async || (site.state.halted.load(Ordering::SeqCst) > 0).then_some(())).await;
+    let running = client.get("/api/jobs?type=audio.download_video&status=running").await.expect(200).json();
+    assert_eq!((&running["total"], &running["jobs"][0]["job_id"]), (&json!(1), &json!(task)));
+    server.kill().await;
+    site.state.halting.store(false, Ordering::SeqCst);
+    server.restart().await;
+
+    let client = server.client();
+    let job = client.completed(&task).await;
+    assert_eq!((&job["result"]["duration_ms"], &job["attempt"]), (&json!(3_000), &json!(2)), "{job}");
+    let audio = client.get(job["result"]["audio_url"].as_str().unwrap()).await.expect(200).body.clone();
+    assert_eq!(tests::media::samples(&audio), tests::media::samples(&tone_wav(24_000, 1, 3_000)));
+    let listed = client.get("/api/jobs?status=completed").await.expect(200).json();
+    assert_eq!((&listed["total"], listed["items"].as_array().unwrap().len()), (&json!(1), 1), "{listed}");
+    assert_eq!(client.get("/api/jobs?type=generate.preset").await.expect(200).json()["total"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_way_leads_to_what_is_not_public() {
     if !tools::has("download::no_way_leads_to_what_is_not_public", &[Tool::YtDlp]) {
         return;
@@ -122,7 +168,7 @@ async fn no_way_leads_to_what_is_not_public() {
     let job = ended(&client, &format!("http://127.0.0.1:{}/away", site.port)).await;
     assert_eq!(job["status"], "failed", "{job}");
     assert!(job["error"]["detail"].as_str().unwrap().contains("not public"), "{job}");
-    assert_eq!(inside.asked.load(Ordering::SeqCst), 0);
+    assert_eq!(inside.state.asked.load(Ordering::SeqCst), 0);
 
     let hosts = [
         "127.0.0.1",

@@ -33,19 +33,32 @@ const QUERY_WORDS_MAX: usize = 16;
 /// List generation history
 #[endpoint(operation_id = "list_generations")]
 pub async fn list_generations(app: App, caller: Caller, query: Query<GenerationQuery>) -> Result<Reply<Page<Job>>, Problem> {
-    page(&app, &caller, query.0, Job::of).await.map(Reply)
+    let asked = Asked::of(&caller, query.0)?;
+    let listed = app.jobs.list(&asked.filter, asked.before, asked.limit + 1).await?;
+    Ok(Reply(asked.page(listed, Job::of)))
 }
 
-/// One page of the caller's generations, newest first.
-pub(super) async fn page<T>(app: &App, caller: &Caller, query: GenerationQuery, item: fn(JobView) -> T) -> Result<Page<T>, Problem> {
-    let limit = list::limit(query.limit)?;
-    let before = list::before(query.cursor.as_deref())?;
-    let filter = filter_of(caller, query)?;
-    let (mut views, total) = app.jobs.list(&filter, before, limit + 1).await?;
-    let more = views.len() > limit as usize;
-    views.truncate(limit as usize);
-    let next_cursor = views.last().filter(|_| more).map(|last| last.id.to_string());
-    Ok(Page { items: views.into_iter().map(item).collect(), next_cursor, total })
+/// Which page of which list.
+pub(super) struct Asked {
+    pub filter: GenerationFilter,
+    pub before: Option<Uuid>,
+    pub limit: u32,
+}
+
+impl Asked {
+    pub(super) fn of(caller: &Caller, query: GenerationQuery) -> Result<Self, Problem> {
+        let limit = list::limit(query.limit)?;
+        let before = list::before(query.cursor.as_deref())?;
+        Ok(Self { filter: filter_of(caller, query)?, before, limit })
+    }
+
+    /// Of one more than the page holds, and how many there are in all.
+    pub(super) fn page<T>(&self, (mut views, total): (Vec<JobView>, i64), item: fn(JobView) -> T) -> Page<T> {
+        let more = views.len() > self.limit as usize;
+        views.truncate(self.limit as usize);
+        let next_cursor = views.last().filter(|_| more).map(|last| last.id.to_string());
+        Page { items: views.into_iter().map(item).collect(), next_cursor, total }
+    }
 }
 
 fn filter_of(caller: &Caller, query: GenerationQuery) -> Result<GenerationFilter, Problem> {

@@ -6,7 +6,7 @@ use salvo::Writer;
 use salvo::oapi::endpoint;
 use salvo::oapi::extract::PathParam;
 
-use super::generations::{audio_of, page};
+use super::generations::{Asked, audio_of};
 use super::{not_found, parse_id};
 use crate::answer::{Accepted, Reply};
 use crate::app::App;
@@ -21,9 +21,14 @@ use crate::wire::job::Job;
 use crate::wire::list::Page;
 
 /// List jobs, newest first
+///
+/// Generations, and everything else that was asked for: voices being made, previews, downloads, models being fetched. `voice_id`, `montage_id` and `q`
+/// narrow it to generations.
 #[endpoint(operation_id = "list_jobs")]
 pub async fn list_jobs(app: App, caller: Caller, query: Query<GenerationQuery>) -> Result<Reply<Page<ListedJob>>, Problem> {
-    page(&app, &caller, query.0, |view| ListedJob(Job::of(view))).await.map(Reply)
+    let asked = Asked::of(&caller, query.0)?;
+    let listed = app.jobs.list_jobs(&asked.filter, asked.before, asked.limit + 1).await?;
+    Ok(Reply(asked.page(listed, |view| ListedJob(Job::of(view)))))
 }
 
 /// Get a job

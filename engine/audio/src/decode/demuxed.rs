@@ -29,6 +29,9 @@ pub(super) struct Demuxed {
 /// Programs that write into a pipe can't go back to fill in a length, and leave one that is nearly the largest.
 const UNKNOWN_BYTES: u64 = 0x7fff_0000;
 
+/// Said of text, pictures and everything else that no reader knows.
+const NO_FORMAT: &str = "this is no sound file (read are WAV, AIFF, CAF, MP3, FLAC, Ogg, M4A, AAC, MP4, MKV and WebM)";
+
 enum Codec {
     Symphonia(Box<dyn AudioDecoder>),
     Opus(Box<OpusPackets>),
@@ -41,8 +44,9 @@ impl Demuxed {
         let reader = symphonia::default::get_probe()
             .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
             .map_err(|e| match e {
-                // The probe reads to the end of what it does not know.
-                Error::IoError(e) if e.kind() == io::ErrorKind::UnexpectedEof => DecodeError::Unsupported("no known format".to_owned()),
+                // The probe may read to the end of what it does not know.
+                Error::IoError(e) if e.kind() == io::ErrorKind::UnexpectedEof => DecodeError::Unsupported(NO_FORMAT.to_owned()),
+                Error::Unsupported(_) => DecodeError::Unsupported(NO_FORMAT.to_owned()),
                 other => failed(other),
             })?;
         let container = reader.format_info().short_name.to_owned();
