@@ -206,7 +206,14 @@ fn problems_of(route: &Route, operation: &Map<String, Value>) -> BTreeMap<u16, V
 
 /// What else an endpoint answers.
 fn own_problems(method: &Method, path: &str) -> Vec<Code> {
-    let speak = [Code::VoiceNotFound, Code::MontageNotFound, Code::EngineUnavailable, Code::QueueFull, Code::InsufficientStorage];
+    let speak = [
+        Code::VoiceNotFound,
+        Code::MontageNotFound,
+        Code::EngineUnavailable,
+        Code::ModelNotInstalled,
+        Code::QueueFull,
+        Code::InsufficientStorage,
+    ];
     let wanted_audio = [Code::Conflict, Code::GenerationFailed];
     match path {
         "/api/voices/{id}" => match *method {
@@ -241,7 +248,15 @@ fn own_problems(method: &Method, path: &str) -> Vec<Code> {
             vec![Code::VoiceNotFound, Code::AudioNotFound, Code::Gone, Code::RangeNotSatisfiable]
         }
         "/api/voices/{id}/generate-preview" => {
-            let own = [Code::VoiceNotFound, Code::ReadOnly, Code::EngineUnavailable, Code::QueueFull, Code::AudioNotFound, Code::Gone];
+            let own = [
+                Code::VoiceNotFound,
+                Code::ReadOnly,
+                Code::EngineUnavailable,
+                Code::ModelNotInstalled,
+                Code::QueueFull,
+                Code::AudioNotFound,
+                Code::Gone,
+            ];
             [&own[..], &wanted_audio[..]].concat()
         }
         "/api/design/create" => vec![
@@ -250,6 +265,7 @@ fn own_problems(method: &Method, path: &str) -> Vec<Code> {
             Code::ReadOnly,
             Code::Conflict,
             Code::EngineUnavailable,
+            Code::ModelNotInstalled,
             Code::QueueFull,
             Code::Gone,
         ],

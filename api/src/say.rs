@@ -8,7 +8,9 @@ use std::path::Path;
 use audio::blocks::{MemoryBlocks, SampleBlocks, SampleFormat};
 use audio::merge::{MergeChunk, MergeConfig, MergeError, merge};
 use engine::engines::Engines;
+use engine::neural_models::Offer;
 use engine::speech::{EngineError, SAMPLE_RATE_HZ};
+use jobs::choose_engine::EngineWish;
 use jobs::plan::{self, Plan, PlanLimits, request_of};
 use jobs::submission::{GenerationKind, GenerationOptions, Source, Submission, SubmitError, TraceContext};
 use jobs::voices::{self, Voice};
@@ -54,31 +56,33 @@ pub struct Said {
 }
 
 pub async fn say(config: &Config, wish: &Say) -> Result<Said, SayError> {
-    let voice = voice_of(wish.voice.as_deref())?;
-    let plan = plan_of(wish, &voice)?;
     let folder = DataFolder::create(&config.data_dir)?;
     let library = manage_models::library(config).map_err(|error| SayError::Engine(error.to_string()))?;
     let engines = speech::start(config, &folder, &library, speech::residents())?;
+    let offer = engines.offer();
+    let voice = voice_of(&offer, wish.voice.as_deref())?;
+    let plan = plan_of(wish, &voice, speech::wish(config), &offer)?;
     let spoken = speak(&engines, &plan).await?;
     let duration_ms = write(&plan, &spoken, &wish.output)?;
     engines.shutdown().await;
     Ok(Said { duration_ms, voice: voice.name })
 }
 
-fn voice_of(wanted: Option<&str>) -> Result<Voice, SayError> {
-    let all = voices::all();
+fn voice_of(offer: &Offer, wanted: Option<&str>) -> Result<Voice, SayError> {
+    let all = voices::presets(offer);
     let known = || all.iter().map(|voice| voice.id.as_str()).collect::<Vec<_>>().join(", ");
     let found = match wanted {
-        Some(wanted) => voices::find(wanted),
+        Some(wanted) => voices::preset(offer, wanted),
         None => all.first().cloned(),
     };
     found.ok_or_else(|| SayError::NoVoice { wanted: wanted.unwrap_or_default().into(), known: known() })
 }
 
-fn plan_of(wish: &Say, voice: &Voice) -> Result<Plan, SayError> {
+fn plan_of(wish: &Say, voice: &Voice, engine: EngineWish, offer: &Offer) -> Result<Plan, SayError> {
     let options = GenerationOptions {
         language: wish.lang.clone().unwrap_or_else(|| "auto".into()),
         speed: wish.speed,
+        engine: Some(engine),
         ..GenerationOptions::default()
     };
     let submission = Submission {
@@ -96,10 +100,11 @@ fn plan_of(wish: &Say, voice: &Voice) -> Result<Plan, SayError> {
         idempotency: None,
         trace: TraceContext::default(),
     };
-    plan::plan(&submission, voices::find, &PlanLimits::default(), 0).map_err(|error| match error {
+    plan::plan(&submission, |name| voices::preset(offer, name), &PlanLimits::default(), offer, 0).map_err(|error| match error {
         SubmitError::Invalid(errors) => {
             SayError::Text(errors.iter().map(|error| format!("{} {}", error.field, error.message)).collect::<Vec<_>>().join("; "))
         }
+        SubmitError::ModelNotInstalled { what, command } => SayError::NotInstalled { what, command },
         other => SayError::Text(other.to_string()),
     })
 }
@@ -109,7 +114,7 @@ async fn speak(engines: &Engines, plan: &Plan) -> Result<Vec<Vec<f32>>, SayError
     for chunk in &plan.chunks {
         let voice = &plan.voices[&chunk.voice_id];
         let request = request_of(&chunk.text, &chunk.language, &chunk.spec, voice);
-        spoken.push(engines.builtin().synthesize(request, CancellationToken::new()).await?.samples);
+        spoken.push(engines.of(chunk.spec.model.as_deref())?.synthesize(request, CancellationToken::new()).await?.samples);
     }
     Ok(spoken)
 }

@@ -217,7 +217,7 @@ fn jobs_config(config: &Config, instance: &Instance, engines: &Engines) -> JobsC
         wait_max_s: i64::from(config.queue_wait_max_s),
         ..defaults.room
     };
-    JobsConfig { limits, room, slots, temporary_folder: instance.temporary.clone(), tools: config.tools() }
+    JobsConfig { limits, room, slots, engine: speech::wish(config), temporary_folder: instance.temporary.clone(), tools: config.tools() }
 }
 
 fn worker_config(config: &Config, instance: &Instance, library: Arc<Library>, engines: &Engines) -> Result<WorkerConfig, ServeError> {

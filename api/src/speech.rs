@@ -13,6 +13,7 @@ use engine::neural_models::NeuralModelsConfig;
 use engine::qwen3_tts::Precision;
 use engine::resident::Residents;
 use engine::speech::{EngineError, SpeechEngine};
+use jobs::choose_engine::EngineWish;
 use jobs::clock::Clock;
 use models::library::Library;
 use storage::data_folder::DataFolder;
@@ -34,6 +35,15 @@ pub fn workers(config: &Config) -> usize {
 pub fn slots(config: &Config, engines: &Engines) -> usize {
     let neural = if engines.offer().installed.is_empty() { 0 } else { config.neural_slots as usize };
     workers(config).max(neural)
+}
+
+/// What requests get that name no engine.
+pub fn wish(config: &Config) -> EngineWish {
+    match config.engine {
+        EngineChoice::Auto | EngineChoice::Scripted => EngineWish::Auto,
+        EngineChoice::Builtin => EngineWish::Builtin,
+        EngineChoice::Qwen3Tts => EngineWish::Neural,
+    }
 }
 
 /// The models in memory of a process, none yet.

@@ -58,7 +58,7 @@ pub(crate) async fn page(app: &App, filter: &VoiceFilter, favorites: &[String], 
     let sort = wish.sort;
     let after = wish.cursor.map(|text| read_cursor(text, sort)).transpose()?;
     let mut presets = Vec::new();
-    for (index, preset) in jobs::voices::all().into_iter().enumerate() {
+    for (index, preset) in app.jobs.presets().into_iter().enumerate() {
         if is_wanted(&preset, filter, favorites) {
             presets.push((place_of_preset(&preset, index, sort), Listed::Preset(Box::new(preset))));
         }

@@ -15,10 +15,11 @@ use storage::{BlobKey, StorageError, Tx};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::fail_point;
+use crate::choose_engine::best_for_clones;
 use crate::job::{Committed, JobContext, JobError, QUEUE_CPU};
 use crate::lone::{self, End};
 use crate::voices::StoredProfile;
+use crate::{fail_point, neural_voice};
 
 /// What comes after that is not listened to.
 const HEARD_SAMPLES_MAX: usize = (clone::MAX_HEARD_MS * SAMPLE_RATE_HZ as u64 / 1_000) as usize;
@@ -57,7 +58,8 @@ impl CloneVoice {
         let rehearsal = context.engines.builtin().synthesize(heard.rehearsal(&voice.language), context.token.clone()).await?;
         lone::progress(context, "fitting", 0.7).await?;
         let profile = fit(heard.clone(), rehearsal.samples, context.token.clone()).await?;
-        self.finish(context, &voice, &heard, profile).await
+        let neural = self.neural(context, &voice).await?;
+        self.finish(context, &voice, &heard, (profile, neural)).await
     }
 
     async fn listen(&self, context: &JobContext, voice: &Voice) -> Result<Heard, JobError> {
@@ -95,7 +97,30 @@ impl CloneVoice {
         listening.await.map_err(|error| JobError::Retry(format!("analysis: {error}")))?.map_err(unusable)
     }
 
-    async fn finish(&self, context: &JobContext, voice: &Voice, heard: &Heard, profile: CloneProfile) -> Result<Committed, JobError> {
+    /// The voice for the best model that is installed; others make theirs when they first speak it.
+    async fn neural(&self, context: &JobContext, voice: &Voice) -> Result<Option<StoredProfile>, JobError> {
+        let Some(model) = best_for_clones(&context.engines.offer(), &voice.language) else {
+            return Ok(None);
+        };
+        lone::progress(context, "listening", 0.85).await?;
+        match neural_voice::made(context, voice.id, &model, self.denoise).await {
+            Ok(made) => Ok(Some(neural_voice::stored(&made, &model)?)),
+            Err(error @ (JobError::Stopped | JobError::Fenced)) => Err(error),
+            // A voice that the built-in engine speaks is one, and the model tries again when it is to speak.
+            Err(error) => {
+                tracing::warn!(voice.id = %voice.id, model.id = model, %error, "a voice is made without its neural form");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn finish(
+        &self,
+        context: &JobContext,
+        voice: &Voice,
+        heard: &Heard,
+        (profile, neural): (CloneProfile, Option<StoredProfile>),
+    ) -> Result<Committed, JobError> {
         profile.check().map_err(|error| JobError::Discard(format!("the recordings make no voice: {error}")))?;
         let stored = StoredProfile {
             engine: "builtin".into(),
@@ -103,9 +128,12 @@ impl CloneVoice {
             profile: serde_json::to_value(VoiceProfile::Converted(Box::new(profile))).map_err(StorageError::from)?,
             quality: Some(serde_json::to_value(&heard.quality).map_err(StorageError::from)?),
         };
-        let profiles = serde_json::to_string(&[stored]).map_err(StorageError::from)?;
+        let model = neural.as_ref().and_then(|neural| neural.model.clone());
+        let all: Vec<StoredProfile> = std::iter::once(stored).chain(neural).collect();
+        let profiles = serde_json::to_string(&all).map_err(StorageError::from)?;
         let result = json!({
             "voice_id": voice.id, "name": voice.name, "language": voice.language, "clone_fidelity": FIDELITY, "quality": heard.quality,
+            "model": model,
         });
         let now_ms = context.now_ms();
         let mut tx = context.begin_finish(Some(&result.to_string())).await?;
@@ -159,7 +187,7 @@ fn unusable(error: CloneError) -> JobError {
 }
 
 /// All samples of a WAV that we have written.
-fn decoded(wav: &[u8]) -> Result<Vec<f32>, String> {
+pub(crate) fn decoded(wav: &[u8]) -> Result<Vec<f32>, String> {
     let mut reader = WavReader::new(Cursor::new(wav)).map_err(|error| error.to_string())?;
     let (mut samples, mut block) = (Vec::with_capacity(wav.len() / 2), vec![0.0; MAX_BLOCK_SAMPLES]);
     loop {

@@ -3,7 +3,8 @@
 //! become a voice.
 
 use engine::design::{DesignError, DesignRequest, DesignedVoice, MAX_DESCRIPTION_CHARS, MAX_VARIANTS, design};
-use engine::speech::{SAMPLE_RATE_HZ, SynthesisRequest};
+use engine::qwen3_tts::NeuralVoice;
+use engine::speech::{SAMPLE_RATE_HZ, SynthesisRequest, VoiceProfile};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use storage::idempotency::IdempotencyKey;
@@ -12,7 +13,7 @@ use storage::voices::{self, Made, Voice, VoicePreview};
 use storage::{BlobKey, StorageError, Tx};
 use uuid::Uuid;
 
-use crate::Jobs;
+use crate::choose_engine::{EngineWish, best_for_clones, best_for_designs};
 use crate::clone_voice::speaks;
 use crate::job::{Committed, JobContext, JobError, QUEUE_CPU};
 use crate::lone::{self, End, LoneKind, NewLone};
@@ -23,6 +24,7 @@ use crate::speak_chunk::encode;
 use crate::submission::{FieldError, SubmitError, TraceContext};
 use crate::view::JobView;
 use crate::voices::StoredProfile;
+use crate::{Jobs, neural_voice};
 
 /// What a voice speaks whose description names no accent.
 const LANGUAGE: &str = "en-US";
@@ -55,6 +57,21 @@ pub(crate) struct DesignVoice {
     pub preview_ids: Vec<Uuid>,
     pub text: String,
     pub language: String,
+    /// Where both are installed: a model that speaks as the description says, and one that clones what it said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<DesignModels>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DesignModels {
+    pub design: String,
+    pub clone: String,
+}
+
+/// A variant as it is kept: what it says, and its forms for the engines.
+struct Variant {
+    preview: Preview,
+    designed: DesignedVoice,
 }
 
 /// Why a variant was not picked.
@@ -81,6 +98,12 @@ impl Jobs {
         let seed = order.seed.unwrap_or_else(|| rand::random::<u64>() >> 11);
         let languages = self.engines.builtin().capabilities().languages;
         let (designed, language, text) = checked(&order, seed, &languages).map_err(SubmitError::Invalid)?;
+        let offer = self.engines.offer();
+        let design_and_clone = (best_for_designs(&offer, &language), best_for_clones(&offer, &language));
+        let models = match design_and_clone {
+            (Some(design), Some(clone)) if self.config.engine != EngineWish::Builtin => Some(DesignModels { design, clone }),
+            _ => None,
+        };
         let facts = VoiceFacts {
             name: order.name,
             description: order.description,
@@ -95,7 +118,7 @@ impl Jobs {
         let preview_ids = (0..order.variants).map(|_| Uuid::now_v7()).collect();
         let new = NewLone {
             id: job_id,
-            kind: LoneKind::Design(DesignVoice { voice_id: voice.id, seed, preview_ids, text, language }),
+            kind: LoneKind::Design(DesignVoice { voice_id: voice.id, seed, preview_ids, text, language, models }),
             owner_id: owner_id.to_owned(),
             dedupe_key: None,
             idempotency: order.idempotency,
@@ -184,8 +207,8 @@ impl DesignVoice {
         for (variant, preview_id) in (0..).zip(&self.preview_ids) {
             let request = DesignRequest { description: &voice.description, seed: self.seed, variant };
             let designed = design(request).map_err(|error| JobError::Discard(error.to_string()))?;
-            let preview = self.speak(context, *preview_id, &designed).await?;
-            variants.push((preview, designed));
+            let preview = self.speak(context, *preview_id, (&voice, variant), &designed).await?;
+            variants.push(Variant { preview, designed });
             if variants.len() < self.preview_ids.len() {
                 lone::progress(context, "speaking", variants.len() as f64 / self.preview_ids.len() as f64).await?;
             }
@@ -193,25 +216,44 @@ impl DesignVoice {
         self.finish(context, &voice, &variants).await
     }
 
-    async fn speak(&self, context: &JobContext, preview_id: Uuid, designed: &DesignedVoice) -> Result<Preview, JobError> {
-        let request = SynthesisRequest {
+    /// What a variant says is asked of the model that knows descriptions, where there is one; the voice is then what it sounded like.
+    fn request(&self, (voice, variant): (&Voice, u32), designed: &DesignedVoice) -> SynthesisRequest {
+        let described = || NeuralVoice::Described { description: voice.description.clone() };
+        SynthesisRequest {
             text: self.text.clone(),
-            voice: designed.profile.clone(),
+            voice: self.models.as_ref().map_or_else(|| designed.profile.clone(), |_| VoiceProfile::Neural(Box::new(described()))),
             language: self.language.clone(),
             speed: 1.0,
             pitch_semitones: 0.0,
-            // As previews are spoken: the same sentence, asked for later, is this one.
-            seed: 0,
+            // Without a model as previews are spoken: the same sentence, asked for later, is this one.
+            seed: self.models.as_ref().map_or(0, |_| self.seed.wrapping_add(u64::from(variant) << 53)),
             instruct: None,
-        };
-        let params_hash = params_hash(&context.engines.builtin().capabilities(), &request).map_err(StorageError::from)?;
+        }
+    }
+
+    async fn speak(
+        &self,
+        context: &JobContext,
+        preview_id: Uuid,
+        which: (&Voice, u32),
+        designed: &DesignedVoice,
+    ) -> Result<Preview, JobError> {
+        let request = self.request(which, designed);
+        let engine = context.engines.of(self.models.as_ref().map(|models| models.design.as_str()))?;
+        let params_hash = params_hash(&engine.capabilities(), &request).map_err(StorageError::from)?;
         let stored = StoredProfile {
             engine: "builtin".into(),
             model: None,
             profile: serde_json::to_value(&designed.profile).map_err(StorageError::from)?,
             quality: None,
         };
-        let speech = context.engines.builtin().synthesize(request, context.token.clone()).await?;
+        let speech = engine.synthesize(request, context.token.clone()).await?;
+        let mut profiles = vec![stored];
+        if let Some(models) = &self.models {
+            let text = Some(self.text.clone());
+            let cloned = NeuralVoice::Cloned(context.engines.clone_prompt(&models.clone, speech.samples.clone(), text).await?);
+            profiles.push(neural_voice::stored(&cloned, &models.clone)?);
+        }
         let duration_ms = speech.samples.len() as i64 * 1_000 / i64::from(SAMPLE_RATE_HZ);
         let bytes = encode(speech).await?;
         let blob = context.storage.blobs.put(BlobKey::VoicePreview { voice_id: self.voice_id, preview_id }, bytes).await?;
@@ -221,7 +263,7 @@ impl DesignVoice {
             params_hash,
             text: self.text.clone(),
             language: self.language.clone(),
-            profiles: Some(serde_json::to_string(&[stored]).map_err(StorageError::from)?),
+            profiles: Some(serde_json::to_string(&profiles).map_err(StorageError::from)?),
             seed: Some(self.seed.cast_signed()),
             blob,
             duration_ms,
@@ -229,18 +271,20 @@ impl DesignVoice {
         })
     }
 
-    async fn finish(&self, context: &JobContext, voice: &Voice, variants: &[(Preview, DesignedVoice)]) -> Result<Committed, JobError> {
-        let (first, designed) = variants.first().ok_or_else(|| JobError::Discard("no variants were asked for".into()))?;
+    async fn finish(&self, context: &JobContext, voice: &Voice, variants: &[Variant]) -> Result<Committed, JobError> {
+        let Variant { preview: first, designed } =
+            variants.first().ok_or_else(|| JobError::Discard("no variants were asked for".into()))?;
         let previews: Vec<serde_json::Value> = variants
             .iter()
             .zip(0..)
-            .map(|((preview, _), variant): (_, u32)| {
+            .map(|(Variant { preview, .. }, variant): (_, u32)| {
                 json!({"preview_id": preview.id, "seed": self.seed, "variant": variant, "duration_ms": preview.duration_ms})
             })
             .collect();
         let result = json!({
             "voice_id": voice.id, "name": voice.name, "language": self.language, "gender": designed.gender, "previews": previews,
             "understood_terms": designed.understood_terms, "ignored_terms": designed.ignored_terms,
+            "model": self.models.as_ref().map(|models| &models.clone),
         });
         let now_ms = context.now_ms();
         let mut tx = context.begin_finish(Some(&result.to_string())).await?;
@@ -250,7 +294,7 @@ impl DesignVoice {
         if !voices::set_made(&mut tx, &made, now_ms).await? {
             return Err(JobError::Discard("the voice was deleted, or made otherwise, meanwhile".into()));
         }
-        for (preview, _) in variants {
+        for Variant { preview, .. } in variants {
             voice_previews::insert(&mut tx, preview).await?;
         }
         let data = json!({"name": voice.name, "previews": previews, "ignored_terms": designed.ignored_terms});

@@ -116,6 +116,9 @@ impl From<StorageError> for JobError {
     }
 }
 
+const OUT_OF_MEMORY: &str = "out of memory, even for one request alone: free some on the server, set models_precision to a smaller one, or \
+    install a smaller model";
+
 impl From<engine::speech::EngineError> for JobError {
     fn from(error: engine::speech::EngineError) -> Self {
         use engine::speech::EngineError;
@@ -123,7 +126,7 @@ impl From<engine::speech::EngineError> for JobError {
             EngineError::Stopped => Self::Stopped,
             EngineError::Refused(why) => Self::Discard(why),
             EngineError::Unavailable { what, command } => Self::Wait(format!("{what} is not installed: {command}")),
-            EngineError::OutOfMemory => Self::Retry("out of memory".into()),
+            EngineError::OutOfMemory => Self::Retry(OUT_OF_MEMORY.into()),
             EngineError::Failed(why) => Self::Retry(why),
         }
     }

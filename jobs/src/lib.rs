@@ -7,6 +7,7 @@
 pub mod arrange;
 mod backoff;
 mod cancel;
+pub mod choose_engine;
 pub mod clock;
 mod clone_voice;
 pub mod delete;
@@ -29,6 +30,7 @@ mod merge_chunks;
 pub mod merge_timeline;
 pub mod montages;
 mod moves;
+mod neural_voice;
 pub mod pause;
 pub mod plan;
 pub mod preview_voice;
@@ -64,6 +66,7 @@ use storage::{Storage, StorageError};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use crate::choose_engine::EngineWish;
 use crate::clock::Clock;
 use crate::lease::Leases;
 use crate::plan::PlanLimits;
@@ -83,6 +86,8 @@ pub struct JobsConfig {
     pub room: RoomConfig,
     /// How many jobs run at a time, for the look at the queue.
     pub slots: i64,
+    /// For requests that name no engine.
+    pub engine: EngineWish,
     /// Where files are converted; on the same disk as what is kept.
     pub temporary_folder: PathBuf,
     /// Programs of others that some requests need.
@@ -95,7 +100,7 @@ const CONVERSIONS_MAX: usize = 2;
 impl JobsConfig {
     pub fn new(temporary_folder: PathBuf) -> Self {
         let room = RoomConfig { open_generations_max: 100_000, wait_max_s: 7 * 24 * 60 * 60, retry_after_s: 30 };
-        Self { limits: PlanLimits::default(), room, slots: 4, temporary_folder, tools: ToolsConfig::none() }
+        Self { limits: PlanLimits::default(), room, slots: 4, engine: EngineWish::Auto, temporary_folder, tools: ToolsConfig::none() }
     }
 }
 

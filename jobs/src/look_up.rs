@@ -11,9 +11,10 @@ use storage::{StorageError, renders};
 use uuid::Uuid;
 
 use crate::Jobs;
+use crate::choose_engine::engine_name;
 use crate::lone::{self, LoneKind};
 use crate::merge_chunks::MergeChunks;
-use crate::speak_chunk::SpeakChunk;
+use crate::speak_chunk::{SpeakChunk, model_of};
 use crate::view::{ChunkView, JobFailure, JobView, QueueView};
 
 /// How long a waiting reader sleeps at most before it looks again: commits of other processes on SQLite raise no signal here.
@@ -42,7 +43,7 @@ impl Jobs {
         if let Some(voice_id) = &view.voice_id {
             view.voice_name = match Uuid::parse_str(voice_id) {
                 Ok(id) => storage::voices::find(self.storage.rows.read(), id).await?.map(|voice| voice.name),
-                Err(_) => crate::voices::find(voice_id).map(|preset| preset.name),
+                Err(_) => self.preset(voice_id).map(|preset| preset.name),
             };
         }
         Ok(view)
@@ -292,7 +293,10 @@ fn kind_shown(kind: &str) -> String {
 
 fn view_of_chunk(chunk: Chunk) -> Result<ChunkView, StorageError> {
     let audio = chunk.audio.as_ref();
+    let model = model_of(&chunk);
     Ok(ChunkView {
+        engine: engine_name(model.as_deref()),
+        model,
         index: chunk.id.index,
         take: chunk.id.take,
         text: chunk.text,

@@ -13,10 +13,12 @@ use storage::renders::{Render, RenderKind};
 use storage::{BlobKey, StorageError, Tx, renders};
 use uuid::Uuid;
 
+use crate::choose_engine::engine_name;
 use crate::format::AudioFormat;
 use crate::job::{Committed, JobContext, JobError, QUEUE_IO};
 use crate::look_up::all_chunks;
 use crate::render::{self, RenderError, Rendered};
+use crate::speak_chunk::model_of;
 use crate::submission::{FieldError, MergeOptions, MergeOrder, SubmitError};
 use crate::view::JobView;
 use crate::{Jobs, fail_point, mend_chunks, moves};
@@ -64,7 +66,7 @@ impl MergeChunks {
         fail_point::pass("merge.before_blob");
         let blob = self.store(context, &rendered).await?;
         fail_point::pass("merge.after_blob");
-        self.finish(context, &generation, &rendered, blob).await
+        self.finish(context, &generation, &rendered, (blob, engines_of(&chosen))).await
     }
 
     async fn announce_resume(&self, context: &JobContext, generation: &Generation) -> Result<(), JobError> {
@@ -89,7 +91,7 @@ impl MergeChunks {
         context: &JobContext,
         generation: &Generation,
         rendered: &Rendered,
-        blob: StoredBlob,
+        (blob, engines): (StoredBlob, Value),
     ) -> Result<Committed, JobError> {
         let now_ms = context.now_ms();
         let render = Render {
@@ -103,7 +105,8 @@ impl MergeChunks {
             report: rendered.report.to_string(),
             created_at_ms: now_ms,
         };
-        let result = result_of(&render, &rendered.report);
+        let mut result = result_of(&render, &rendered.report);
+        result["engines"] = engines;
         let text = result.to_string();
         let mut tx = context.begin_finish(Some(&text)).await?;
         renders::put(&mut tx, &render).await?;
@@ -121,6 +124,17 @@ impl MergeChunks {
         }
         context.commit(tx, "merge.before_commit", "merge.after_commit").await
     }
+}
+
+/// Who spoke, and how many chunks of it.
+fn engines_of(chunks: &[Chunk]) -> Value {
+    let mut counts: BTreeMap<Option<String>, usize> = BTreeMap::new();
+    for chunk in chunks {
+        *counts.entry(model_of(chunk)).or_default() += 1;
+    }
+    let shown =
+        counts.into_iter().map(|(model, chunks)| json!({"engine": engine_name(model.as_deref()), "model": model, "chunks": chunks}));
+    Value::Array(shown.collect())
 }
 
 /// The answer of a merge, without links.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use engine::neural_models::Offer;
 use engine::speech::{Capabilities, SynthesisRequest};
 use engine::text::marks::{self, Span};
 use engine::text::split::{SplitConfig, split};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use storage::chunks::NewChunk;
 
+use crate::choose_engine;
 use crate::submission::{ChunkInput, FieldError, Source, Submission, SubmitError};
 use crate::voices::{Voice, VoiceSnapshot};
 
@@ -26,6 +28,9 @@ pub struct ChunkSpec {
     pub pitch_semitones: f32,
     pub instruct: Option<String>,
     pub seed: u64,
+    /// The neural model that speaks it; the built-in engine where none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -68,8 +73,14 @@ struct Part<'a> {
     pause_before_ms: u32,
 }
 
-/// `voice` finds a voice by id; `seed` is used where the submission has none.
-pub fn plan(submission: &Submission, voice: impl Fn(&str) -> Option<Voice>, limits: &PlanLimits, seed: u64) -> Result<Plan, SubmitError> {
+/// `voice` finds a voice by id; `offer` is what is installed; `seed` is used where the submission has none.
+pub fn plan(
+    submission: &Submission,
+    voice: impl Fn(&str) -> Option<Voice>,
+    limits: &PlanLimits,
+    offer: &Offer,
+    seed: u64,
+) -> Result<Plan, SubmitError> {
     check_values(submission, limits)?;
     let voices = wanted_voices(submission, &voice)?;
     let parts = parts_of(submission, &voices)?;
@@ -84,7 +95,12 @@ pub fn plan(submission: &Submission, voice: impl Fn(&str) -> Option<Voice>, limi
         if let Some(last) = chunks.last_mut() {
             last.spec.pause_after_ms = last.spec.pause_after_ms.saturating_add(part.pause_before_ms);
         }
+        let before = chunks.len();
         plan_part(submission, part, seed, &mut chunks);
+        for chunk in &mut chunks[before..] {
+            let wish = submission.options.engine.unwrap_or_default();
+            chunk.spec.model = choose_engine::choose(offer, wish, part.voice, &chunk.language)?;
+        }
         if chunks.len() > limits.chunks_max {
             return Err(invalid("text", format!("makes more than {} chunks", limits.chunks_max)));
         }
@@ -92,7 +108,8 @@ pub fn plan(submission: &Submission, voice: impl Fn(&str) -> Option<Voice>, limi
     if chunks.is_empty() {
         return Err(invalid("text", "must hold something to say".into()));
     }
-    let used = voices.into_values().map(|voice| (voice.id.clone(), voice.snapshot())).collect();
+    let snapshot = |voice: Voice| (voice.id.clone(), voice.snapshot(&models_of(&chunks, &voice.id)));
+    let used = voices.into_values().map(snapshot).collect();
     Ok(Plan { text: whole_text(&submission.source), voices: used, chunks })
 }
 
@@ -108,6 +125,11 @@ pub fn voice_names(submission: &Submission) -> BTreeSet<String> {
         }
     }
     names
+}
+
+/// The models that a voice is spoken with.
+fn models_of(chunks: &[PlannedChunk], voice_id: &str) -> BTreeSet<String> {
+    chunks.iter().filter(|chunk| chunk.voice_id == voice_id).filter_map(|chunk| chunk.spec.model.clone()).collect()
 }
 
 fn invalid(field: &str, message: String) -> SubmitError {
@@ -213,6 +235,7 @@ fn plan_part(submission: &Submission, part: &Part<'_>, seed: u64, chunks: &mut V
         pitch_semitones: options.pitch_semitones,
         instruct: part.input.and_then(|input| input.instruct.clone()).or_else(|| options.instruct.clone()),
         seed: seed_of(seed, index as u64),
+        model: None,
     };
     let fallback = chunks.last().map_or(part.voice.language.clone(), |chunk| primary(&chunk.language).to_owned());
     let language_of = |found: &str| {
@@ -282,11 +305,12 @@ fn seed_of(seed: u64, index: u64) -> u64 {
     (z ^ (z >> 31)) >> 11
 }
 
-/// What the engine is asked for a chunk.
+/// What the engine is asked for a chunk. Where the model's form of the voice is still to be made of its recordings, the built-in engine's
+/// stands for it: that is of the same recordings, and what equal chunks are found by.
 pub fn request_of(text: &str, language: &str, spec: &ChunkSpec, voice: &VoiceSnapshot) -> SynthesisRequest {
     SynthesisRequest {
         text: text.to_owned(),
-        voice: voice.profile.clone(),
+        voice: voice.spoken_with(spec.model.as_deref()),
         language: language.to_owned(),
         speed: spec.speed,
         pitch_semitones: spec.pitch_semitones,
@@ -308,8 +332,8 @@ pub fn params_hash(capabilities: &Capabilities, request: &SynthesisRequest) -> R
     Ok(hex::encode(Sha256::digest(&text)))
 }
 
-/// The rows of a plan.
-pub fn rows_of(plan: &Plan, capabilities: &Capabilities) -> Result<Vec<NewChunk>, serde_json::Error> {
+/// The rows of a plan; `capabilities` has those of every engine that the plan names.
+pub fn rows_of(plan: &Plan, capabilities: &BTreeMap<Option<String>, Capabilities>) -> Result<Vec<NewChunk>, serde_json::Error> {
     let mut rows = Vec::with_capacity(plan.chunks.len());
     for (index, chunk) in (0u32..).zip(&plan.chunks) {
         let voice = &plan.voices[&chunk.voice_id];
@@ -321,10 +345,17 @@ pub fn rows_of(plan: &Plan, capabilities: &Capabilities) -> Result<Vec<NewChunk>
             voice_id: chunk.voice_id.clone(),
             language: chunk.language.clone(),
             spec: serde_json::to_string(&chunk.spec)?,
-            params_hash: params_hash(capabilities, &request)?,
+            params_hash: params_hash(&capabilities[&chunk.spec.model], &request)?,
         });
     }
     Ok(rows)
+}
+
+impl Plan {
+    /// The engines that speak it, by their models.
+    pub fn models(&self) -> BTreeSet<Option<String>> {
+        self.chunks.iter().map(|chunk| chunk.spec.model.clone()).collect()
+    }
 }
 
 #[cfg(test)]
@@ -354,7 +385,7 @@ mod tests {
     }
 
     fn planned(text: &str) -> Vec<PlannedChunk> {
-        plan(&submission(Source::Text(text.into())), crate::voices::find, &PlanLimits::default(), 1).unwrap().chunks
+        plan(&submission(Source::Text(text.into())), crate::voices::find, &PlanLimits::default(), &Offer::default(), 1).unwrap().chunks
     }
 
     #[test]
@@ -378,7 +409,7 @@ mod tests {
     #[test]
     fn the_same_plan_comes_of_the_same_seed_and_another_of_another() {
         let submission = submission(Source::Text("One sentence here. Another sentence there.".into()));
-        let with = |seed| plan(&submission, crate::voices::find, &PlanLimits::default(), seed).unwrap();
+        let with = |seed| plan(&submission, crate::voices::find, &PlanLimits::default(), &Offer::default(), seed).unwrap();
         assert_eq!(with(5), with(5));
         let seeds = |plan: &Plan| plan.chunks.iter().map(|chunk| chunk.spec.seed).collect::<Vec<_>>();
         assert_ne!(seeds(&with(5)), seeds(&with(6)));

@@ -11,7 +11,6 @@ use storage::voices::{self, VoicePreview};
 use storage::{BlobKey, StorageError, Tx};
 use uuid::Uuid;
 
-use crate::Jobs;
 use crate::clone_voice::speaks;
 use crate::job::{Committed, JobContext, JobError, QUEUE_CPU};
 use crate::lone::{self, LoneKind, NewLone};
@@ -21,6 +20,7 @@ use crate::speak_chunk::encode;
 use crate::submission::{FieldError, SubmitError, TraceContext};
 use crate::view::JobView;
 use crate::voices as known;
+use crate::{Jobs, choose_engine, neural_voice};
 
 /// Of one voice; the oldest goes for a new one, but never a variant of a designed voice nor the one that is shown.
 const KEPT_MAX: usize = 50;
@@ -46,6 +46,9 @@ pub(crate) struct PreviewVoice {
     pub preview_id: Uuid,
     pub text: String,
     pub language: String,
+    /// The neural model that speaks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
 }
 
 /// Under which the previews of a voice are kept; a preset has an id made of its name.
@@ -61,7 +64,7 @@ pub fn kept_under(voice_id: &str) -> Uuid {
 impl Jobs {
     /// Ids of the presets that a preview was made of.
     pub async fn previewed_presets(&self) -> Result<Vec<String>, StorageError> {
-        let presets = known::all();
+        let presets = self.presets();
         let places: Vec<Uuid> = presets.iter().map(|preset| kept_under(&preset.id)).collect();
         let with_some = voice_previews::voices_with_some(self.storage.rows.read(), &places).await?;
         Ok(presets.into_iter().zip(places).filter(|(_, place)| with_some.contains(place)).map(|(preset, _)| preset.id).collect())
@@ -71,10 +74,14 @@ impl Jobs {
     pub async fn preview_voice(&self, owner_id: &str, order: PreviewOrder) -> Result<JobView, SubmitError> {
         self.check_engine()?;
         self.check_lone_room(owner_id).await?;
-        let voice = self.find_voice(owner_id, &order.voice_id).await?;
+        let offer = self.engines.offer();
+        let voice = self.find_voice(owner_id, &order.voice_id, &offer).await?;
         let voice = voice.ok_or_else(|| SubmitError::VoiceNotFound(order.voice_id.clone()))?;
-        let job = self.checked(&voice, &order).map_err(SubmitError::Invalid)?;
-        let hash = params_hash(&self.engines.builtin().capabilities(), &job.request(voice.profile)).map_err(StorageError::from)?;
+        let mut job = self.checked(&voice, &order).map_err(SubmitError::Invalid)?;
+        job.model = choose_engine::choose(&offer, self.config.engine, &voice, &job.language)?;
+        let models = job.model.iter().cloned().collect();
+        let request = job.request(voice.snapshot(&models).spoken_with(job.model.as_deref()));
+        let hash = params_hash(&self.engines.capabilities(job.model.as_deref())?, &request).map_err(StorageError::from)?;
         let dedupe_key = format!("preview/{owner_id}/{}/{hash}", voice.id);
         let new = NewLone {
             id: Uuid::now_v7(),
@@ -108,7 +115,7 @@ impl Jobs {
             None => sentence(&language).to_owned(),
         };
         if errors.is_empty() {
-            return Ok(PreviewVoice { voice: voice.id.clone(), preview_id: Uuid::now_v7(), text, language });
+            return Ok(PreviewVoice { voice: voice.id.clone(), preview_id: Uuid::now_v7(), text, language, model: None });
         }
         Err(errors)
     }
@@ -134,17 +141,10 @@ impl PreviewVoice {
     }
 
     pub(crate) async fn run(&self, context: &JobContext) -> Result<Committed, JobError> {
-        let gone = || JobError::Discard("the voice was deleted, or can't speak any more".into());
-        let profile = match Uuid::parse_str(&self.voice) {
-            Ok(id) => {
-                let stored = voices::find(context.storage.rows.read(), id).await?;
-                known::speakable(stored.and_then(|voice| voice.profiles).as_deref().unwrap_or_default()).ok_or_else(gone)?
-            }
-            Err(_) => known::find(&self.voice).ok_or_else(gone)?.profile,
-        };
         lone::started(context, "speaking").await?;
-        let request = self.request(profile);
-        let hash = params_hash(&context.engines.builtin().capabilities(), &request).map_err(StorageError::from)?;
+        let request = self.request(self.profile(context).await?);
+        let capabilities = context.engines.capabilities(self.model.as_deref())?;
+        let hash = params_hash(&capabilities, &request).map_err(StorageError::from)?;
         let equal = self.equal(context, &hash).await?;
         let cached = equal.is_some();
         let preview = match equal {
@@ -152,6 +152,21 @@ impl PreviewVoice {
             None => self.speak(context, request, hash).await?,
         };
         self.finish(context, preview, cached).await
+    }
+
+    async fn profile(&self, context: &JobContext) -> Result<VoiceProfile, JobError> {
+        let gone = || JobError::Discard("the voice was deleted, or can't speak any more".into());
+        match (Uuid::parse_str(&self.voice), &self.model) {
+            (Ok(_), Some(model)) => Ok(VoiceProfile::Neural(Box::new(neural_voice::of_voice(context, &self.voice, model).await?))),
+            (Ok(id), None) => {
+                let stored = voices::find(context.storage.rows.read(), id).await?;
+                known::speakable(stored.and_then(|voice| voice.profiles).as_deref().unwrap_or_default()).ok_or_else(gone)
+            }
+            (Err(_), model) => {
+                let preset = known::preset(&context.engines.offer(), &self.voice).ok_or_else(gone)?;
+                Ok(preset.snapshot(&model.iter().cloned().collect()).spoken_with(model.as_deref()))
+            }
+        }
     }
 
     /// What was made before, if its sound is still there.
@@ -168,7 +183,8 @@ impl PreviewVoice {
     }
 
     async fn speak(&self, context: &JobContext, request: SynthesisRequest, params_hash: String) -> Result<Preview, JobError> {
-        let speech = context.engines.builtin().synthesize(request, context.token.clone()).await?;
+        let engine = context.engines.of(self.model.as_deref())?;
+        let speech = engine.synthesize(request, context.token.clone()).await?;
         let duration_ms = speech.samples.len() as i64 * 1_000 / i64::from(SAMPLE_RATE_HZ);
         let (voice_id, id) = (kept_under(&self.voice), self.preview_id);
         let blob = context.storage.blobs.put(BlobKey::VoicePreview { voice_id, preview_id: id }, encode(speech).await?).await?;

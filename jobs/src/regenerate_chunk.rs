@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use engine::neural_models::Offer;
 use serde_json::json;
 use storage::chunks::{self, Chunk, ChunkId, ChunkStatus, NewChunk};
 use storage::events::NewEvent;
@@ -26,15 +27,18 @@ const TAKES_MAX: u32 = 1_000;
 impl Jobs {
     /// Accepts a new take of a chunk. What is not given stays as it was in the newest take; the seed is drawn.
     pub async fn regenerate_chunk(&self, owner_id: &str, order: RegenerateOrder) -> Result<JobView, SubmitError> {
-        self.check_engine()?;
+        let offer = self.engines.offer();
+        if offer.installed.is_empty() {
+            self.check_engine()?;
+        }
         let RegenerateOrder { task_id, index, .. } = order;
         let generation = self.generation(owner_id, task_id).await?.ok_or(SubmitError::TaskNotFound(task_id))?;
         let newest = chunks::find_newest(self.storage.rows.read(), task_id, index).await?;
         let newest = newest.ok_or(SubmitError::ChunkNotFound { task_id, index })?;
         let seed = order.seed.unwrap_or_else(|| rand::random::<u64>() >> 11);
         let names: BTreeSet<String> = order.voice_id.iter().cloned().collect();
-        let found = self.find_voices(owner_id, &names).await?;
-        let (chunk, voices) = self.plan_take(&generation, &newest, &order, &found, seed)?;
+        let found = self.find_voices(owner_id, &names, &offer).await?;
+        let (chunk, voices) = self.plan_take(&generation, &newest, &order, &Found { voices: found, offer }, seed)?;
         let now_ms = self.clock.now_ms();
         let mut tx = self.storage.rows.begin().await?;
         generations::lock(&mut tx, task_id).await?;
@@ -67,7 +71,7 @@ impl Jobs {
         generation: &Generation,
         newest: &Chunk,
         order: &RegenerateOrder,
-        found: &FoundVoices,
+        found: &Found,
         seed: u64,
     ) -> Result<(NewChunk, BTreeMap<String, VoiceSnapshot>), SubmitError> {
         let spec: ChunkSpec = serde_json::from_str(&newest.spec).map_err(StorageError::from)?;
@@ -82,7 +86,8 @@ impl Jobs {
         let chunk = NewChunk {
             index: newest.id.index,
             take: 0,
-            params_hash: plan::params_hash(&self.engines.builtin().capabilities(), &request).map_err(StorageError::from)?,
+            params_hash: plan::params_hash(&self.engines.capabilities(planned.spec.model.as_deref())?, &request)
+                .map_err(StorageError::from)?,
             spec: serde_json::to_string(&planned.spec).map_err(StorageError::from)?,
             text: planned.text,
             voice_id: planned.voice_id,
@@ -97,7 +102,7 @@ impl Jobs {
         newest: &Chunk,
         Kept { spec, options }: Kept,
         order: &RegenerateOrder,
-        found: &FoundVoices,
+        found: &Found,
         seed: u64,
         voices: &mut BTreeMap<String, VoiceSnapshot>,
     ) -> Result<PlannedChunk, SubmitError> {
@@ -131,11 +136,17 @@ impl Jobs {
         };
         // The voice it has may be gone since, or be another by now: it is spoken as it was.
         let voice = |name: &str| match &order.voice_id {
-            Some(_) => found.get(name),
+            Some(_) => found.voices.get(name),
             None => voices.get(name).map(|snapshot| Voice::of_snapshot(name, snapshot)),
         };
-        let planned = plan::plan(&submission, voice, &self.config.limits, seed).map_err(own_fields)?;
-        voices.extend(planned.voices);
+        let planned = plan::plan(&submission, voice, &self.config.limits, &found.offer, seed).map_err(own_fields)?;
+        for (id, mut snapshot) in planned.voices {
+            // Other chunks may be spoken by other models.
+            for (model, form) in voices.remove(&id).map(|known| known.neural).unwrap_or_default() {
+                snapshot.neural.entry(model).or_insert(form);
+            }
+            voices.insert(id, snapshot);
+        }
         let mut chunks = planned.chunks;
         match (chunks.pop(), chunks.is_empty()) {
             (Some(chunk), true) => Ok(PlannedChunk { spec: ChunkSpec { seed, ..chunk.spec }, ..chunk }),
@@ -145,6 +156,12 @@ impl Jobs {
             }
         }
     }
+}
+
+/// What was looked up before the plan.
+struct Found {
+    voices: FoundVoices,
+    offer: Offer,
 }
 
 /// What a new take has from the old one and from its generation.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use audio::wav::{BitDepth, WavError, WavLayout, WavSpec, WavWriter};
 use bytes::Bytes;
-use engine::speech::{SAMPLE_RATE_HZ, Speech, SynthesisRequest};
+use engine::handle::EngineHandle;
+use engine::speech::{SAMPLE_RATE_HZ, Speech, SynthesisRequest, VoiceProfile};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use storage::chunks::{self, Chunk, ChunkAudio, ChunkId, ChunkStatus};
@@ -14,13 +15,14 @@ use storage::generations::{self, Generation, GenerationStatus};
 use storage::{BlobKey, StorageError, Tx};
 use uuid::Uuid;
 
+use crate::choose_engine::engine_name;
 use crate::job::{Committed, JobContext, JobError, QUEUE_CPU};
 use crate::merge_chunks::{self, MergeChunks};
 use crate::plan::{ChunkSpec, request_of};
 use crate::submission::GenerationOptions;
 use crate::suspect::suspicion;
 use crate::voices::VoiceSnapshot;
-use crate::{fail_point, in_flight, moves};
+use crate::{fail_point, in_flight, moves, neural_voice};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SpeakChunk {
@@ -37,6 +39,12 @@ struct Spoken {
     audio: ChunkAudio,
     cached: bool,
     suspect: bool,
+    model: Option<String>,
+}
+
+/// The neural model that the plan has chosen for a chunk.
+pub(crate) fn model_of(chunk: &Chunk) -> Option<String> {
+    serde_json::from_str::<ChunkSpec>(&chunk.spec).ok().and_then(|spec| spec.model)
 }
 
 /// Mixed into the seed of the second try of a suspect chunk.
@@ -83,7 +91,7 @@ impl SpeakChunk {
             () = context.token.cancelled() => return Err(JobError::Stopped),
         };
         let spoken = match self.copy_equal(context, &generation, &chunk).await? {
-            Some(audio) => Spoken { audio, cached: true, suspect: false },
+            Some(audio) => Spoken { audio, cached: true, suspect: false, model: model_of(&chunk) },
             None => self.speak(context, &generation, &chunk).await?,
         };
         self.finish(context, &generation, &spoken).await
@@ -110,9 +118,18 @@ impl SpeakChunk {
         let voices: BTreeMap<String, VoiceSnapshot> =
             serde_json::from_str(&generation.voices).map_err(|error| JobError::Discard(format!("voices: {error}")))?;
         let voice = voices.get(&chunk.voice_id).ok_or_else(|| JobError::Discard(format!("no voice {}", chunk.voice_id)))?;
-        let request = request_of(&chunk.text, &chunk.language, &spec, voice);
+        let engine = context.engines.of(spec.model.as_deref())?;
+        let mut request = request_of(&chunk.text, &chunk.language, &spec, voice);
+        if let Some(model) = &spec.model {
+            if !context.engines.is_loaded(model) {
+                announce_loading(context, generation, model).await?;
+            }
+            if !matches!(request.voice, VoiceProfile::Neural(_)) {
+                request.voice = VoiceProfile::Neural(Box::new(neural_voice::of_voice(context, &chunk.voice_id, model).await?));
+            }
+        }
         let started_ms = context.now_ms();
-        let (speech, suspect) = synthesize(context, request).await?;
+        let (speech, suspect) = synthesize(context, &engine, request).await?;
         let computed_ms = context.now_ms() - started_ms;
         let sample_count = speech.samples.len();
         let words = serde_json::to_string(&speech.words).map_err(|error| JobError::Discard(format!("words: {error}")))?;
@@ -121,7 +138,7 @@ impl SpeakChunk {
         let duration_ms = sample_count as i64 * 1_000 / i64::from(SAMPLE_RATE_HZ);
         let rtf = computed_ms as f64 / duration_ms.max(1) as f64;
         let audio = ChunkAudio { blob, sample_count: sample_count as i64, duration_ms, words, rtf };
-        Ok(Spoken { audio, cached: false, suspect })
+        Ok(Spoken { audio, cached: false, suspect, model: spec.model })
     }
 
     async fn put(&self, context: &JobContext, bytes: Bytes) -> Result<storage::blobs::StoredBlob, JobError> {
@@ -139,6 +156,7 @@ impl SpeakChunk {
             json!({
                 "index": index, "take": take, "duration_ms": audio.duration_ms, "size_bytes": audio.blob.size_bytes,
                 "sha256": audio.blob.sha256, "cached": cached, "suspect": suspect,
+                "engine": engine_name(spoken.model.as_deref()), "model": spoken.model,
             })
             .to_string()
         });
@@ -177,6 +195,7 @@ impl SpeakChunk {
         let data = json!({
             "index": self.index, "take": self.take, "duration_ms": spoken.audio.duration_ms, "cached": spoken.cached, "suspect": spoken.suspect,
             "chunks_done": generation.chunks_done, "chunks_total": generation.chunks_total, "job_id": context.fence().job_id,
+            "engine": engine_name(spoken.model.as_deref()), "model": spoken.model,
         });
         let event = NewEvent { owner_id: &generation.owner_id, generation_id: Some(generation.id), kind: "chunk.ready", data };
         storage::events::append(tx, event, now_ms).await?;
@@ -195,7 +214,7 @@ impl SpeakChunk {
         }
         let data = json!({
             "index": self.index, "take": self.take, "duration_ms": spoken.audio.duration_ms, "cached": spoken.cached, "suspect": spoken.suspect,
-            "chunks_done": done, "chunks_total": total,
+            "chunks_done": done, "chunks_total": total, "engine": engine_name(spoken.model.as_deref()), "model": spoken.model,
         });
         let event = NewEvent { owner_id: &generation.owner_id, generation_id: Some(generation.id), kind: "chunk.ready", data };
         storage::events::append(tx, event, now_ms).await?;
@@ -214,17 +233,17 @@ fn key_of(id: ChunkId) -> BlobKey {
 
 /// Speaks; what can't be the text is spoken once more with another seed, and marked when that is no better. Both seeds come from the row,
 /// so a job that runs twice gives the same samples.
-async fn synthesize(context: &JobContext, request: SynthesisRequest) -> Result<(Speech, bool), JobError> {
-    let first = context.engines.builtin().synthesize(request.clone(), context.token.clone()).await?;
+async fn synthesize(context: &JobContext, engine: &EngineHandle, request: SynthesisRequest) -> Result<(Speech, bool), JobError> {
+    let first = engine.synthesize(request.clone(), context.token.clone()).await?;
     let Some(found) = suspicion(&request, &first) else {
         return Ok((first, false));
     };
     tracing::warn!(job.id = %context.fence().job_id, suspicion = ?found, "speech is not plausible for its text");
-    if !context.engines.builtin().capabilities().uses_seed {
+    if !engine.capabilities().uses_seed {
         return Ok((first, true));
     }
     let again = SynthesisRequest { seed: request.seed ^ OTHER_SEED, ..request };
-    let second = context.engines.builtin().synthesize(again.clone(), context.token.clone()).await?;
+    let second = engine.synthesize(again.clone(), context.token.clone()).await?;
     let suspect = suspicion(&again, &second).is_some();
     Ok((second, suspect))
 }
@@ -234,6 +253,16 @@ async fn announce_start(context: &JobContext, generation: &Generation) -> Result
     let mut tx = context.begin_fenced().await?;
     moves::started(&mut tx, generation, GenerationStatus::Running, context.now_ms()).await?;
     fail_point::pass("start.before_commit");
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Told once for each chunk that finds the weights away: it takes seconds until they are there.
+async fn announce_loading(context: &JobContext, generation: &Generation, model: &str) -> Result<(), JobError> {
+    let mut tx = context.begin_fenced().await?;
+    let data = json!({"model": model, "job_id": context.fence().job_id});
+    let event = NewEvent { owner_id: &generation.owner_id, generation_id: Some(generation.id), kind: "job.loading_model", data };
+    storage::events::append(&mut tx, event, context.now_ms()).await?;
     tx.commit().await?;
     Ok(())
 }

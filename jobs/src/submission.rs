@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::choose_engine::EngineWish;
+
 /// The contract's generate calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum GenerationKind {
@@ -88,6 +90,9 @@ pub struct GenerationOptions {
     /// Drawn at accept when not given, then stored: a resumed job must not draw again.
     pub seed: Option<u64>,
     pub instruct: Option<String>,
+    /// The setting's where not given; stored, so that what is planned later is planned alike.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineWish>,
     /// Characters, 20 to 1,000.
     pub max_chunk_chars: u32,
     /// Silence after each chunk that says nothing else, 0 to 10,000.
@@ -106,6 +111,7 @@ impl Default for GenerationOptions {
             pitch_semitones: 0.0,
             seed: None,
             instruct: None,
+            engine: None,
             max_chunk_chars: 250,
             pause_ms: 200,
             pause_between_turns_ms: 400,
@@ -235,6 +241,9 @@ pub enum SubmitError {
     ChunksIncomplete(Vec<u32>),
     #[error("{what} is not installed")]
     EngineUnavailable { what: String, command: String },
+    /// Asked for by the caller; `command` is what a person types to install one.
+    #[error("{what} is not installed")]
+    ModelNotInstalled { what: String, command: String },
     #[error(transparent)]
     ToolMissing(#[from] crate::tool::ToolMissing),
     #[error("queue full")]

@@ -1,7 +1,11 @@
 //! Accepting a request: plan it, then one transaction with the generation, its chunks, their jobs and the first event. After the commit no
 //! crash can lose it.
 
-use engine::speech::{Availability, Capabilities};
+use std::collections::BTreeMap;
+
+use engine::engines::Engines;
+use engine::neural_models::Offer;
+use engine::speech::{Availability, Capabilities, EngineError};
 use serde_json::json;
 use storage::StorageError;
 use storage::accept::Accept;
@@ -21,18 +25,24 @@ use crate::{Jobs, fail_point};
 impl Jobs {
     /// Accepts a request for speech. The answer means that it will be done.
     pub async fn submit(&self, owner_id: &str, mut submission: Submission) -> Result<JobView, SubmitError> {
-        self.check_engine()?;
+        let offer = self.engines.offer();
+        if offer.installed.is_empty() {
+            // Nobody else could speak.
+            self.check_engine()?;
+        }
         self.check_room().await?;
         self.check_montage(owner_id, submission.montage_id).await?;
+        submission.options.engine.get_or_insert(self.config.engine);
         let seed = *submission.options.seed.get_or_insert_with(|| rand::random::<u64>() >> 11);
         let names;
         (names, submission) = without_stalling(text_bytes(&submission), move || (plan::voice_names(&submission), submission)).await?;
-        let voices = self.find_voices(owner_id, &names).await?;
+        let voices = self.find_voices(owner_id, &names, &offer).await?;
         let planner = Planner {
             owner_id: owner_id.to_owned(),
             voices,
             limits: self.config.limits.clone(),
-            capabilities: self.engines.builtin().capabilities(),
+            offer,
+            engines: self.engines.clone(),
             seed,
             now_ms: self.clock.now_ms(),
         };
@@ -66,6 +76,16 @@ impl Jobs {
     }
 }
 
+/// A model that was removed between the look and the plan.
+impl From<EngineError> for SubmitError {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Unavailable { what, command } => Self::ModelNotInstalled { what, command },
+            error => Self::Storage(StorageError::Internal(format!("engine: {error}"))),
+        }
+    }
+}
+
 /// A text that is planned in less time than it takes to hand it to another thread.
 const SHORT_BYTES: usize = 4 * 1_024;
 
@@ -92,19 +112,34 @@ struct Planner {
     owner_id: String,
     voices: FoundVoices,
     limits: PlanLimits,
-    capabilities: Capabilities,
+    offer: Offer,
+    engines: Engines,
     seed: u64,
     now_ms: i64,
 }
 
 impl Planner {
+    /// What the engines of a plan say of themselves; each must be able to speak.
+    fn engines_of(&self, plan: &Plan) -> Result<BTreeMap<Option<String>, Capabilities>, SubmitError> {
+        let mut capabilities = BTreeMap::new();
+        for model in plan.models() {
+            let engine = self.engines.of(model.as_deref())?;
+            if let (None, Availability::Missing { what, command }) = (&model, engine.availability()) {
+                return Err(SubmitError::EngineUnavailable { what, command });
+            }
+            capabilities.insert(model, engine.capabilities());
+        }
+        Ok(capabilities)
+    }
+
     /// Everything that follows from a submission, down to its rows.
     fn accept_of(self, submission: Submission) -> Result<Accept, SubmitError> {
-        let plan = plan::plan(&submission, |name| self.voices.get(name), &self.limits, self.seed)?;
+        let plan = plan::plan(&submission, |name| self.voices.get(name), &self.limits, &self.offer, self.seed)?;
+        let capabilities = self.engines_of(&plan)?;
         let voice = submission.voice_id.as_deref().and_then(|name| self.voices.get(name));
         let generation = generation_of(&self.owner_id, &submission, &plan, voice, self.now_ms)?;
         let search = SearchText::of(generation.title.as_deref(), &generation.text, &generation.voices);
-        let chunks = plan::rows_of(&plan, &self.capabilities).map_err(StorageError::from)?;
+        let chunks = plan::rows_of(&plan, &capabilities).map_err(StorageError::from)?;
         let jobs = jobs_of(&generation, chunks.len() as u32, submission.not_before_ms.unwrap_or(self.now_ms))?;
         let data = json!({"type": generation.kind, "chunks_total": generation.chunks_total, "title": generation.title});
         Ok(Accept {

@@ -70,6 +70,9 @@ pub struct ChunkView {
     pub suspect: bool,
     pub error: Option<String>,
     pub words: serde_json::Value,
+    /// Who speaks it, as the plan says.
+    pub engine: &'static str,
+    pub model: Option<String>,
 }
 
 /// A montage with its generations in order.

@@ -1,18 +1,22 @@
-//! The voices one may ask for: the presets of the built-in engine, and those that were made here. It may not know how a voice is spoken.
+//! The voices one may ask for: the presets of the built-in engine and of installed models, and those that were made here. It may not know how
+//! a voice is spoken.
 //!
 //! What was made here is found before a plan is made, all at once, so that planning stays pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use engine::builtin::{Gender, Preset};
+use engine::neural_models::Offer;
+use engine::qwen3_tts::{NamedSpeaker, NeuralVoice};
 use engine::speech::VoiceProfile;
+use models::manifest::Ability;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use storage::StorageError;
 use storage::voices::{Voice as StoredVoice, find_named, name_key};
 
-use crate::Jobs;
 use crate::submission::{FieldError, SubmitError};
+use crate::{Jobs, neural_voice};
 
 /// Different voices in one request.
 const NAMES_MAX: usize = 256;
@@ -32,7 +36,12 @@ pub struct Voice {
     pub tags: Vec<String>,
     /// 0 for presets, which change with the program only.
     pub revision: i64,
+    /// For the built-in engine; of a neural one where that is all there is.
     pub profile: VoiceProfile,
+    /// For neural models, by their ids.
+    pub neural: BTreeMap<String, NeuralVoice>,
+    /// It has recordings, of which a form for other models can be made. Looked at only where such a model is installed.
+    pub recorded: bool,
 }
 
 /// A voice as it was when a request was accepted.
@@ -44,6 +53,20 @@ pub struct VoiceSnapshot {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub revision: i64,
     pub profile: VoiceProfile,
+    /// Of the models that speak it here, as far as they have a form of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub neural: BTreeMap<String, NeuralVoice>,
+    /// As in [`Voice`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recorded: bool,
+}
+
+impl VoiceSnapshot {
+    /// What an engine speaks it with: a model's own form where there is one.
+    pub(crate) fn spoken_with(&self, model: Option<&str>) -> VoiceProfile {
+        let neural = model.and_then(|model| self.neural.get(model));
+        neural.map_or_else(|| self.profile.clone(), |voice| VoiceProfile::Neural(Box::new(voice.clone())))
+    }
 }
 
 fn is_zero(revision: &i64) -> bool {
@@ -64,8 +87,17 @@ pub struct StoredProfile {
 }
 
 impl Voice {
-    pub fn snapshot(&self) -> VoiceSnapshot {
-        VoiceSnapshot { name: self.name.clone(), language: self.language.clone(), revision: self.revision, profile: self.profile.clone() }
+    /// `models`: those that are going to speak it.
+    pub fn snapshot(&self, models: &BTreeSet<String>) -> VoiceSnapshot {
+        let neural = self.neural.iter().filter(|(model, _)| models.contains(*model));
+        VoiceSnapshot {
+            name: self.name.clone(),
+            language: self.language.clone(),
+            revision: self.revision,
+            profile: self.profile.clone(),
+            neural: neural.map(|(model, voice)| (model.clone(), voice.clone())).collect(),
+            recorded: self.recorded,
+        }
     }
 
     /// As it was, whatever has become of it.
@@ -80,6 +112,8 @@ impl Voice {
             tags: Vec::new(),
             revision: snapshot.revision,
             profile: snapshot.profile.clone(),
+            neural: snapshot.neural.clone(),
+            recorded: snapshot.recorded,
         }
     }
 
@@ -95,18 +129,36 @@ impl Voice {
             tags: stored.tags.clone(),
             revision: stored.revision,
             profile: speakable(stored.profiles.as_deref()?)?,
+            neural: neural_profiles(stored.profiles.as_deref()?),
+            recorded: false,
         })
     }
 }
 
-/// The first profile of a voice's row that an engine of ours can speak.
+/// The profile of a voice's row that the built-in engine speaks; where there is none, the first that a neural one does.
 pub fn speakable(profiles: &str) -> Option<VoiceProfile> {
     let stored: Vec<StoredProfile> = serde_json::from_str(profiles).ok()?;
-    stored.iter().find_map(|stored| {
-        let profile = VoiceProfile::deserialize(&stored.profile).ok()?;
-        // No server has a neural engine yet: a voice that has such a profile too is spoken with its other one.
-        (check(&profile).is_ok() && !matches!(profile, VoiceProfile::Neural(_))).then_some(profile)
-    })
+    let known: Vec<VoiceProfile> = stored.iter().filter_map(|stored| VoiceProfile::deserialize(&stored.profile).ok()).collect();
+    let sound = |neural: bool| {
+        let mut of_kind = known.iter().filter(move |profile| matches!(profile, VoiceProfile::Neural(_)) == neural);
+        of_kind.find(|profile| check(profile).is_ok()).cloned()
+    };
+    // A neural form that names no model is nobody's.
+    sound(false).or_else(|| sound(true).filter(|_| !neural_profiles(profiles).is_empty()))
+}
+
+/// The forms of a voice's row that neural models speak, by the models' ids.
+pub(crate) fn neural_profiles(profiles: &str) -> BTreeMap<String, NeuralVoice> {
+    let stored: Vec<StoredProfile> = serde_json::from_str(profiles).unwrap_or_default();
+    stored.iter().filter_map(neural_voice::parsed).collect()
+}
+
+/// Whether an engine of this server can speak a voice with these profiles as it is.
+pub fn can_speak(profiles: &str, offer: &Offer) -> bool {
+    match speakable(profiles) {
+        Some(VoiceProfile::Neural(_)) => neural_profiles(profiles).keys().any(|id| offer.installed.iter().any(|model| model.id == *id)),
+        builtin => builtin.is_some(),
+    }
 }
 
 /// What was found of the recordings of a voice, where it was made of some.
@@ -137,12 +189,63 @@ fn check(profile: &VoiceProfile) -> Result<(), String> {
     }
 }
 
-/// The presets.
+/// The presets of the built-in engine.
 pub fn all() -> Vec<Voice> {
     engine::builtin::presets().iter().map(of_preset).collect()
 }
 
-/// A preset by id; names are taken too, in any case, because people type them.
+/// All presets, those of installed models behind the others.
+pub fn presets(offer: &Offer) -> Vec<Voice> {
+    let mut presets = all();
+    presets.extend(neural_presets(offer));
+    presets
+}
+
+/// A preset among them by id; names are taken too, in any case, because people type them.
+pub fn preset(offer: &Offer, wanted: &str) -> Option<Voice> {
+    find(wanted).or_else(|| {
+        let presets = neural_presets(offer);
+        let by_id = presets.iter().find(|preset| preset.id == wanted);
+        by_id.or_else(|| presets.iter().find(|preset| preset.name.eq_ignore_ascii_case(wanted))).cloned()
+    })
+}
+
+/// The speakers that installed models know by name, each once, however many models know it.
+fn neural_presets(offer: &Offer) -> Vec<Voice> {
+    let mut presets: BTreeMap<String, Voice> = BTreeMap::new();
+    for model in offer.installed.iter().filter(|model| model.can(Ability::Preset)) {
+        for speaker in &model.speakers {
+            let id = format!("{NEURAL_PRESET}{}", speaker.name.replace('_', "-"));
+            let preset = presets.entry(id.clone()).or_insert_with(|| of_speaker(id, speaker));
+            preset.neural.insert(model.id.clone(), NeuralVoice::Named { speaker: speaker.name.clone() });
+        }
+    }
+    presets.into_values().collect()
+}
+
+/// Before the ids of presets of neural models: a preset of the built-in engine may have the same name.
+const NEURAL_PRESET: &str = "qwen3-";
+
+/// A language that the model does not speak is spoken by the first preset of the built-in engine of that gender.
+fn of_speaker(id: String, speaker: &NamedSpeaker) -> Voice {
+    let presets = engine::builtin::presets();
+    let stand_in = presets.iter().find(|preset| gender_name(preset.gender) == speaker.gender).or(presets.first());
+    Voice {
+        id,
+        name: speaker.title(),
+        kind: "preset".into(),
+        language: speaker.language.into(),
+        gender: speaker.gender.into(),
+        description: speaker.description.into(),
+        tags: vec!["neural".into()],
+        revision: 0,
+        profile: VoiceProfile::Builtin(stand_in.map_or_else(Default::default, |preset| preset.voice.clone())),
+        neural: BTreeMap::new(),
+        recorded: false,
+    }
+}
+
+/// A preset of the built-in engine by id or name.
 pub fn find(wanted: &str) -> Option<Voice> {
     let presets = engine::builtin::presets();
     let by_name = || presets.iter().find(|preset| preset.name.eq_ignore_ascii_case(wanted)).map(of_preset);
@@ -164,6 +267,8 @@ fn of_preset(preset: &Preset) -> Voice {
         tags: preset.tags.iter().map(ToString::to_string).collect(),
         revision: 0,
         profile: VoiceProfile::Builtin(preset.voice.clone()),
+        neural: BTreeMap::new(),
+        recorded: false,
     }
 }
 
@@ -189,15 +294,18 @@ impl Jobs {
     /// The voices of these names, for this caller: by the id of a preset or of a stored voice, then by the name of an own voice, of a
     /// preset, of somebody else's voice that is shared. What is found nowhere is missing in the answer; what is found and can't speak is an
     /// error.
-    pub async fn find_voices(&self, owner_id: &str, names: &BTreeSet<String>) -> Result<FoundVoices, SubmitError> {
+    pub async fn find_voices(&self, owner_id: &str, names: &BTreeSet<String>, offer: &Offer) -> Result<FoundVoices, SubmitError> {
         if names.len() > NAMES_MAX {
             return Err(invalid(format!("name more than {NAMES_MAX} different voices")));
         }
-        let unknown: Vec<&str> = names.iter().map(String::as_str).filter(|name| preset_by_id(name).is_none()).collect();
+        let neural = neural_presets(offer);
+        let is_preset = |name: &str| preset_by_id(name).is_some() || neural.iter().any(|preset| preset.id == name);
+        let unknown: Vec<&str> = names.iter().map(String::as_str).filter(|name| !is_preset(name)).collect();
         let stored = find_named(self.storage.rows.read(), owner_id, &unknown).await?;
         let mut found = BTreeMap::new();
         for name in names {
-            if let Some(voice) = choose(name, owner_id, &stored)? {
+            if let Some(mut voice) = choose(name, owner_id, &stored, &neural)? {
+                voice.recorded = self.is_recorded(&voice, offer).await?;
                 found.insert(name.clone(), voice);
             }
         }
@@ -205,8 +313,27 @@ impl Jobs {
     }
 
     /// One of them by whatever it may be called.
-    pub async fn find_voice(&self, owner_id: &str, name: &str) -> Result<Option<Voice>, SubmitError> {
-        Ok(self.find_voices(owner_id, &BTreeSet::from([name.to_owned()])).await?.get(name))
+    pub async fn find_voice(&self, owner_id: &str, name: &str, offer: &Offer) -> Result<Option<Voice>, SubmitError> {
+        Ok(self.find_voices(owner_id, &BTreeSet::from([name.to_owned()]), offer).await?.get(name))
+    }
+
+    /// All presets.
+    pub fn presets(&self) -> Vec<Voice> {
+        presets(&self.engines.offer())
+    }
+
+    /// A preset by id or name.
+    pub fn preset(&self, wanted: &str) -> Option<Voice> {
+        find(wanted).or_else(|| preset(&self.engines.offer(), wanted))
+    }
+
+    /// Whether a model that could speak it has no form of it yet, and there are recordings to make one of.
+    async fn is_recorded(&self, voice: &Voice, offer: &Offer) -> Result<bool, StorageError> {
+        let lacking = offer.installed.iter().any(|model| model.can(Ability::Clone) && !voice.neural.contains_key(&model.id));
+        match uuid::Uuid::parse_str(&voice.id) {
+            Ok(id) if lacking && voice.kind == "clone" => Ok(!storage::voices::samples(self.storage.rows.read(), id).await?.is_empty()),
+            _ => Ok(false),
+        }
     }
 
     /// The job that is making a voice, while it waits or runs.
@@ -226,8 +353,8 @@ impl Jobs {
 }
 
 /// `stored`: the owner's own first.
-fn choose(name: &str, owner_id: &str, stored: &[StoredVoice]) -> Result<Option<Voice>, SubmitError> {
-    if let Some(preset) = preset_by_id(name) {
+fn choose(name: &str, owner_id: &str, stored: &[StoredVoice], neural: &[Voice]) -> Result<Option<Voice>, SubmitError> {
+    if let Some(preset) = preset_by_id(name).or_else(|| neural.iter().find(|preset| preset.id == name).cloned()) {
         return Ok(Some(preset));
     }
     let key = name_key(name);
@@ -245,7 +372,8 @@ fn choose(name: &str, owner_id: &str, stored: &[StoredVoice]) -> Result<Option<V
     if let Some(voice) = named(true) {
         return of_stored(voice);
     }
-    match (find(name), named(false)) {
+    let preset = find(name).or_else(|| neural.iter().find(|preset| preset.name.eq_ignore_ascii_case(name)).cloned());
+    match (preset, named(false)) {
         (Some(preset), _) => Ok(Some(preset)),
         (None, Some(voice)) => of_stored(voice),
         (None, None) => Ok(None),

@@ -211,6 +211,15 @@ pub async fn set_made(tx: &mut Tx, made: &Made<'_>, now_ms: i64) -> Result<bool,
     Ok(query.build().execute(tx.connection()).await?.rows_affected() == 1)
 }
 
+/// Other profiles in place of those that were looked at. False where the voice is gone, or has others by now. What an engine makes of the
+/// recordings changes nothing that people see: the revision stays.
+pub async fn replace_profiles(tx: &mut Tx, voice_id: Uuid, before: &str, after: &str) -> Result<bool, StorageError> {
+    let mut query = Statement::new("UPDATE voices SET profiles = ");
+    query.push_bind(after.to_owned()).push(" WHERE id = ").push_bind(voice_id.to_string());
+    query.push(" AND profiles = ").push_bind(before.to_owned());
+    Ok(query.build().execute(tx.connection()).await?.rows_affected() == 1)
+}
+
 /// Another preview, and where `profiles` is given another voice with it. False where the voice is gone.
 pub async fn set_preview(
     tx: &mut Tx,

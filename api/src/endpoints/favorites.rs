@@ -1,6 +1,5 @@
 //! Which voices the caller likes, presets included.
 
-use jobs::voices as presets;
 use salvo::Writer;
 use salvo::oapi::endpoint;
 use salvo::oapi::extract::PathParam;
@@ -21,10 +20,11 @@ pub async fn list_favorites(app: App, caller: Caller) -> Result<Reply<Favorites>
     let ids = favorites_of(&app, &caller).await?;
     let languages = app.jobs.engine_status().capabilities.languages;
     let previewed = app.jobs.previewed_presets().await?;
-    let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &ids, previewed: &previewed };
+    let offer = app.jobs.engines().offer();
+    let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &ids, previewed: &previewed, offer: &offer };
     let stored_ids: Vec<&str> = ids.iter().map(String::as_str).filter(|id| Uuid::parse_str(id).is_ok()).collect();
     let stored = storage::voices::find_visible(app.storage.rows.read(), &caller.owner_id, &stored_ids).await?;
-    let presets = presets::all();
+    let presets = app.jobs.presets();
     let mut shown = Vec::new();
     for id in &ids {
         // One that was shared and is not any longer is not shown; the mark stays.
@@ -45,7 +45,7 @@ pub async fn toggle_favorite(
     id: PathParam<String>,
     change: OptionalJsonRequest<FavoriteChange>,
 ) -> Result<Reply<FavoriteState>, Problem> {
-    let voice_id = match presets::find(&id) {
+    let voice_id = match app.jobs.preset(&id) {
         Some(preset) => preset.id,
         None => find_stored(&app, &caller, &id).await?.id.to_string(),
     };

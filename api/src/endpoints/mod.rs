@@ -79,6 +79,10 @@ impl From<SubmitError> for Problem {
                 Self { errors: listed.collect(), ..Self::new(Code::ChunksIncomplete, detail) }
             }
             SubmitError::EngineUnavailable { what, command } => engine_unavailable(&what, &command),
+            SubmitError::ModelNotInstalled { what, command } => {
+                let help = if command.is_empty() { String::new() } else { format!("; this installs one on the server: {command}") };
+                Self::new(Code::ModelNotInstalled, format!("{what} is not installed{help}")).retry_after(60).mended_by(&command)
+            }
             SubmitError::ToolMissing(missing) => missing.into(),
             SubmitError::QueueFull(full) => full.into(),
             SubmitError::Storage(error) => error.into(),

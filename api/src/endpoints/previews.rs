@@ -1,7 +1,6 @@
 //! A few words in a voice, to be made and to be heard.
 
 use jobs::preview_voice::kept_under;
-use jobs::voices as presets;
 use salvo::Writer;
 use salvo::oapi::endpoint;
 use salvo::oapi::extract::PathParam;
@@ -57,7 +56,7 @@ pub async fn generate(
 
 /// The id of a preset, or of a stored voice that the caller may change.
 async fn changeable(app: &App, caller: &Caller, id: &str) -> Result<String, Problem> {
-    if let Some(preset) = presets::find(id) {
+    if let Some(preset) = app.jobs.preset(id) {
         return Ok(preset.id);
     }
     let voice = find_stored(app, caller, id).await?;
@@ -70,7 +69,7 @@ async fn changeable(app: &App, caller: &Caller, id: &str) -> Result<String, Prob
 /// A preview of a voice, also one that is not shown
 #[endpoint(operation_id = "get_voice_preview_by_id")]
 pub async fn get(app: App, caller: Caller, id: PathParam<String>, preview_id: PathParam<String>) -> Result<FileAnswer, Problem> {
-    let voice_id = match presets::find(&id) {
+    let voice_id = match app.jobs.preset(&id) {
         Some(preset) => preset.id,
         None => find_stored(&app, &caller, &id).await?.id.to_string(),
     };

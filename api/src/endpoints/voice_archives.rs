@@ -102,7 +102,7 @@ async fn choose(app: &App, caller: &Caller, ids: &[String]) -> Result<Vec<Voice>
         return Ok(chosen);
     }
     for id in ids.iter().collect::<BTreeSet<_>>() {
-        if jobs::voices::find(id).is_some() {
+        if app.jobs.preset(id).is_some() {
             return Err(Problem::invalid_field("voice_ids", format!("\"{id}\" is a preset: it is on every server and in no archive")));
         }
         chosen.push(find_stored(app, caller, id).await.map_err(|_| no_voice())?);
@@ -122,9 +122,10 @@ pub async fn preview(
     let contents = import_voices::read(&app, form.upload.only_file()?).await?;
     let mut entries = Vec::new();
     let mut warnings = Vec::new();
+    let offer = app.jobs.engines().offer();
     for found in &contents.voices {
         let conflict = import_voices::conflict(&app, &caller.owner_id, found).await?;
-        if found.profiles.as_deref().is_none_or(|profiles| jobs::voices::speakable(profiles).is_none()) {
+        if found.profiles.as_deref().is_none_or(|profiles| !jobs::voices::can_speak(profiles, &offer)) {
             warnings.push(format!("{}: no engine of this server can speak it as it is", found.voice.name));
         }
         entries.push(ArchiveEntry {

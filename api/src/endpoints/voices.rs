@@ -50,7 +50,8 @@ pub async fn list_voices(app: App, caller: Caller, query: Query<VoiceQuery>) -> 
     let page = voice_list::page(&app, &filter, &favorites, wish).await?;
     let languages = app.jobs.engine_status().capabilities.languages;
     let previewed = app.jobs.previewed_presets().await?;
-    let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &favorites, previewed: &previewed };
+    let offer = app.jobs.engines().offer();
+    let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &favorites, previewed: &previewed, offer: &offer };
     let show = |voice| match voice {
         Listed::Preset(preset) => Voice::of_preset(*preset, viewer),
         Listed::Stored(stored) => Voice::of_stored(*stored, viewer),
@@ -78,8 +79,9 @@ pub async fn get_voice(app: App, caller: Caller, id: PathParam<String>) -> Resul
     let languages = app.jobs.engine_status().capabilities.languages;
     let favorites = favorites_of(&app, &caller).await?;
     let previewed = app.jobs.previewed_presets().await?;
-    let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &favorites, previewed: &previewed };
-    if let Some(preset) = presets::find(&id) {
+    let offer = app.jobs.engines().offer();
+    let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &favorites, previewed: &previewed, offer: &offer };
+    if let Some(preset) = app.jobs.preset(&id) {
         let previews = previews::of_voice(&app, &preset.id).await?;
         let details = VoiceDetails { voice: Voice::of_preset(preset, viewer), samples: Vec::new(), quality: None, previews };
         return Ok(Tagged { answer: Reply(details), version: "preset".into() });
@@ -102,7 +104,7 @@ pub async fn update_voice(
     if_match: IfMatch,
     change: JsonRequest<VoiceChange>,
 ) -> Result<Tagged<Reply<Voice>>, Problem> {
-    refuse_preset(&id)?;
+    refuse_preset(&app, &id)?;
     let id = find_stored(&app, &caller, &id).await?.id;
     let mut tx = app.storage.rows.begin().await?;
     let mut voice = own_in(&mut tx, &caller, id).await?;
@@ -117,13 +119,14 @@ pub async fn update_voice(
     let languages = app.jobs.engine_status().capabilities.languages;
     let favorites = favorites_of(&app, &caller).await?;
     let previewed = app.jobs.previewed_presets().await?;
-    let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &favorites, previewed: &previewed };
+    let offer = app.jobs.engines().offer();
+    let viewer = Viewer { owner_id: &caller.owner_id, languages: &languages, favorites: &favorites, previewed: &previewed, offer: &offer };
     let version = voice.revision.to_string();
     Ok(Tagged { answer: Reply(Voice::of_stored(voice, viewer)), version })
 }
 
-fn refuse_preset(id: &str) -> Result<(), Problem> {
-    if presets::find(id).is_some() {
+fn refuse_preset(app: &App, id: &str) -> Result<(), Problem> {
+    if app.jobs.preset(id).is_some() {
         return Err(Problem::new(Code::ReadOnly, "presets belong to the program and stay as they are"));
     }
     Ok(())
@@ -179,7 +182,7 @@ pub(super) async fn category(tx: &mut Tx, wanted: Option<String>) -> Result<Resu
 /// Its recordings are gone with it. What it has spoken stays, with its name.
 #[endpoint(operation_id = "delete_voice")]
 pub async fn delete_voice(app: App, caller: Caller, id: PathParam<String>) -> Result<NoContent, Problem> {
-    refuse_preset(&id)?;
+    refuse_preset(&app, &id)?;
     let id = find_stored(&app, &caller, &id).await?.id;
     let mut tx = app.storage.rows.begin().await?;
     let voice = own_in(&mut tx, &caller, id).await?;
@@ -233,7 +236,7 @@ pub async fn get_voice_sample(
 /// A few words in a voice
 #[endpoint(operation_id = "get_voice_preview")]
 pub async fn get_voice_preview(app: App, caller: Caller, id: PathParam<String>) -> Result<FileAnswer, Problem> {
-    if let Some(preset) = presets::find(&id) {
+    if let Some(preset) = app.jobs.preset(&id) {
         return previews::heard(&app, &preset.id, |_| true).await;
     }
     let voice = find_stored(&app, &caller, &id).await?;

@@ -30,6 +30,10 @@ pub struct Chunk {
     /// It sounds wrong (too long, too short, silent), and other seeds did no better.
     pub suspect: bool,
     pub error: Option<String>,
+    /// `builtin` or `qwen3-tts`: who speaks it.
+    pub engine: String,
+    /// The neural model that speaks it.
+    pub model: Option<String>,
     /// Times of the words in the chunk's audio, where they were asked for and the engine gives them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub words: Option<Value>,
@@ -56,6 +60,8 @@ impl Chunk {
             cached: view.cached,
             suspect: view.suspect,
             error: view.error,
+            engine: view.engine.into(),
+            model: view.model,
             words: Some(view.words),
         }
     }

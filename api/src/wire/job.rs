@@ -102,6 +102,8 @@ pub struct DesignResult {
     pub understood_terms: Vec<String>,
     /// Words that say something, but nothing that is known here.
     pub ignored_terms: Vec<String>,
+    /// The neural model that the voice was made for too.
+    pub model: Option<String>,
 }
 
 /// A variant of a designed voice, to be heard and picked.
@@ -142,6 +144,8 @@ pub struct CloneResult {
     /// What of the model is in the voice: `timbre` is pitch and colour, and not melody or accent.
     pub clone_fidelity: String,
     pub quality: CloneQuality,
+    /// The neural model that the voice was made for too; others make their form of it when they first speak it.
+    pub model: Option<String>,
 }
 
 /// A merged timeline.
@@ -172,6 +176,10 @@ pub struct TakeResult {
     /// Taken from an equal chunk made before.
     pub cached: bool,
     pub suspect: bool,
+    /// `builtin` or `qwen3-tts`: who spoke it.
+    pub engine: String,
+    /// The neural model that spoke it.
+    pub model: Option<String>,
 }
 
 /// What a merge has made.
@@ -185,7 +193,19 @@ pub struct MergeResult {
     pub loudness: Option<Loudness>,
     /// In the order in which they are heard.
     pub chunks: Vec<ChunkPlace>,
+    /// Who spoke, and how many chunks of it.
+    pub engines: Vec<Spoken>,
     pub subtitles: Subtitles,
+}
+
+/// An engine's part of a merged file.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Spoken {
+    /// `builtin` or `qwen3-tts`.
+    pub engine: String,
+    /// The neural model, where one spoke.
+    pub model: Option<String>,
+    pub chunks: u32,
 }
 
 /// Measured after ITU-R BS.1770.

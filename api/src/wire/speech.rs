@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use jobs::choose_engine::EngineWish;
 use jobs::submission::{
     ChunkInput, GenerationKind, GenerationOptions, MergeOptions, Normalize, RegenerateOrder, Source, Submission, TraceContext,
 };
@@ -100,7 +101,7 @@ macro_rules! speech_request {
             pub seed: Option<u64>,
             /// How to say it, for engines that can be told.
             pub instruct: Option<String>,
-            /// `auto` (the best that is installed) or `builtin`.
+            /// `auto` (the best that is installed for voice and language), `builtin` or `qwen3-tts`; the server's setting when not given.
             pub engine: Option<String>,
             /// Of the merged file: `wav`, `flac` or `opus` (and `mp3`, where it is built in).
             #[serde(alias = "response_format")]
@@ -316,6 +317,7 @@ impl Common {
             pitch_semitones: self.pitch.unwrap_or(defaults.pitch_semitones),
             seed: self.seed,
             instruct: self.instruct,
+            engine: self.engine.as_deref().and_then(EngineWish::parse),
             max_chunk_chars: own.max_chunk_chars.unwrap_or(defaults.max_chunk_chars),
             pause_ms: own.pause_ms.unwrap_or(defaults.pause_ms),
             pause_between_turns_ms: own.pause_between_turns_ms.unwrap_or(defaults.pause_between_turns_ms),
@@ -347,8 +349,8 @@ impl Common {
             }
         };
         check(self.text.is_none() || own.chunks.is_none(), "chunks", "give either text or chunks");
-        let engine = self.engine.as_deref().unwrap_or("auto");
-        check(matches!(engine, "auto" | "builtin"), "engine", "must be auto or builtin");
+        let engine = self.engine.as_deref();
+        check(engine.is_none_or(|name| EngineWish::parse(name).is_some()), "engine", "must be auto, builtin or qwen3-tts");
         let title_chars = self.title.as_ref().map_or(0, |title| title.chars().count());
         check(title_chars <= TITLE_CHARS_MAX, "title", "must have at most 300 characters");
         let metadata_bytes = self.metadata.as_ref().map_or(0, |metadata| metadata.to_string().len());

@@ -1,5 +1,6 @@
 //! Voices, categories and favourites as the contract shows them.
 
+use engine::neural_models::Offer;
 use salvo::oapi::{ToParameters, ToSchema};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -64,6 +65,8 @@ pub struct Viewer<'a> {
     pub favorites: &'a [String],
     /// Presets that have a preview.
     pub previewed: &'a [String],
+    /// What is installed.
+    pub offer: &'a Offer,
 }
 
 impl Voice {
@@ -96,7 +99,7 @@ impl Voice {
 
     pub fn of_stored(voice: storage::voices::Voice, viewer: Viewer<'_>) -> Self {
         let id = voice.id.to_string();
-        let can_speak = voice.profiles.as_deref().is_some_and(|profiles| jobs::voices::speakable(profiles).is_some());
+        let can_speak = voice.profiles.as_deref().is_some_and(|profiles| jobs::voices::can_speak(profiles, viewer.offer));
         Self {
             is_favorite: viewer.favorites.contains(&id),
             name: voice.name,
