@@ -7,6 +7,7 @@
 mod batch;
 mod codec;
 mod config;
+mod device;
 mod engine;
 mod fingerprint;
 mod kv;

@@ -11,6 +11,7 @@ use super::ModelError;
 use super::batch::{Batch, End, Record, SlotConfig, SlotId};
 use super::codec::{DecodeStream, Decoder, DecoderStages, Encoder, EncoderStages};
 use super::config::{self, CodecConfig, GenerationConfig, ModelConfig, Variant};
+use super::device;
 use super::linear::Precision;
 use super::prompt::{Builder, ClonePrompt, Prompt, PromptRequest, Reference};
 use super::sampling::Sampling;
@@ -55,7 +56,16 @@ pub struct Utterance {
 
 impl Model {
     pub fn load(load: &LoadConfig) -> Result<Self, ModelError> {
-        let device = Device::Cpu;
+        Self::load_from(load, &|file, device| Weights::open(file, device))
+    }
+
+    /// Of the folder's sizes, with weights that mean nothing and need no file: to be measured where the real ones are not at hand.
+    pub fn made_up(load: &LoadConfig) -> Result<Self, ModelError> {
+        Self::load_from(load, &|_, device| Ok(Weights::made_up(device)))
+    }
+
+    fn load_from(load: &LoadConfig, open: &dyn Fn(&Path, &Device) -> Result<Weights, ModelError>) -> Result<Self, ModelError> {
+        let device = device::best();
         let folder = &load.folder;
         let bad = |file: PathBuf| move |detail: String| ModelError::Folder { file, detail };
         let config: ModelConfig = config::read(&folder.join("config.json"))?;
@@ -65,8 +75,8 @@ impl Model {
         let codec_folder = folder.join("speech_tokenizer");
         let codec_config: CodecConfig = config::read(&codec_folder.join("config.json"))?;
         codec_config.check().map_err(bad(codec_folder.join("config.json")))?;
-        let weights = Weights::open(&folder.join("model.safetensors"), &device)?;
-        let codec = Weights::open(&codec_folder.join("model.safetensors"), &device)?;
+        let weights = open(&folder.join("model.safetensors"), &device)?;
+        let codec = open(&codec_folder.join("model.safetensors"), &device)?;
         let speaker = match (&config.speaker_encoder_config, config.tts_model_type) {
             (Some(speaker), Variant::Base) => {
                 let mel = LogMel::new(speaker.sample_rate, speaker.mel_dim);

@@ -1,7 +1,8 @@
 //! Tensors of a safetensors file by name, each checked against the shape that the configuration promises.
 //!
 //! The file is mapped, not read: the kernel pages in what is asked for. What is handed out is f32 on the device (published talkers are
-//! bf16, which holds no more than f32 does). This file may not know what the tensors mean.
+//! bf16, which holds no more than f32 does). For measuring there are weights without a file: numbers of the right size that mean nothing.
+//! This file may not know what the tensors mean.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,8 @@ use super::linear::{self, Linear, Precision};
 /// One file of weights.
 pub(super) struct Weights {
     file: PathBuf,
-    mapped: MmapedSafetensors,
+    /// `None`: what is asked for is made up.
+    mapped: Option<MmapedSafetensors>,
     device: Device,
     /// What was handed out, as it is kept.
     held_bytes: AtomicU64,
@@ -35,7 +37,12 @@ impl Weights {
         #[allow(unsafe_code, reason = "mapping a file is unsafe where another process could cut it short; weights are renamed into place")]
         let mapped = unsafe { MmapedSafetensors::new(file) };
         let mapped = mapped.map_err(|error| ModelError::Folder { file: file.to_owned(), detail: error.to_string() })?;
-        Ok(Self { file: file.to_owned(), mapped, device: device.clone(), held_bytes: AtomicU64::new(0) })
+        Ok(Self { file: file.to_owned(), mapped: Some(mapped), device: device.clone(), held_bytes: AtomicU64::new(0) })
+    }
+
+    /// Has every tensor that is asked for, in whatever shape, and none that is optional.
+    pub(super) fn made_up(device: &Device) -> Self {
+        Self { file: PathBuf::from("made up"), mapped: None, device: device.clone(), held_bytes: AtomicU64::new(0) }
     }
 
     pub(super) fn device(&self) -> &Device {
@@ -56,7 +63,7 @@ impl Weights {
     }
 
     fn has(&self, name: &str) -> bool {
-        self.mapped.get(name).is_ok()
+        self.mapped.as_ref().is_some_and(|mapped| mapped.get(name).is_ok())
     }
 
     fn get(&self, name: &str, shape: &Shape) -> Result<Tensor, ModelError> {
@@ -66,12 +73,29 @@ impl Weights {
 
     fn as_stored(&self, name: &str, shape: &Shape) -> Result<Tensor, ModelError> {
         let bad = |detail: String| ModelError::Folder { file: self.file.clone(), detail };
-        let view = self.mapped.get(name).map_err(|_| bad(format!("holds no tensor {name}")))?;
+        let Some(mapped) = &self.mapped else { return made_up(name, shape, &self.device) };
+        let view = mapped.get(name).map_err(|_| bad(format!("holds no tensor {name}")))?;
         if view.shape() != shape.dims() {
             return Err(bad(format!("{name} has shape {:?}, the configuration says {:?}", view.shape(), shape.dims())));
         }
-        self.mapped.load(name, &self.device).map_err(|error| bad(format!("{name}: {error}")))
+        mapped.load(name, &self.device).map_err(|error| bad(format!("{name}: {error}")))
     }
+}
+
+/// Norms and counts are 1; the rest is spread so that activations neither grow nor vanish. A table repeated: millions of draws would take
+/// longer than what is measured.
+fn made_up(name: &str, shape: &Shape, device: &Device) -> Result<Tensor, ModelError> {
+    const TABLE: u64 = 65_521;
+    let counted = shape.elem_count();
+    let values: Vec<f32> = if name.ends_with("norm.weight") || name.ends_with("cluster_usage") {
+        vec![1.0; counted]
+    } else {
+        let inputs: usize = shape.dims().iter().skip(1).product();
+        let scale = if shape.rank() < 2 { 0.02 } else { 1.7 / (inputs as f32).sqrt() };
+        let of = |at: u64| ((at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f32 / (1_u64 << 23) as f32 - 1.0) * scale;
+        (0..TABLE).map(of).cycle().take(counted).collect()
+    };
+    Ok(Tensor::from_vec(values, shape, device)?)
 }
 
 /// A place in the tree of names.
