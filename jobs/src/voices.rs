@@ -383,3 +383,73 @@ fn choose(name: &str, owner_id: &str, stored: &[StoredVoice], neural: &[Voice]) 
 fn invalid(message: String) -> SubmitError {
     SubmitError::Invalid(vec![FieldError { field: "voice_id".into(), message }])
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use engine::neural_models::NeuralModel;
+    use serde_json::json;
+
+    use super::*;
+
+    fn model(id: &str, ability: Ability, speakers: &[&str]) -> NeuralModel {
+        let speaker = |name: &&str| NamedSpeaker { name: (*name).into(), gender: "male", language: "en", description: "" };
+        let speakers = speakers.iter().map(speaker).collect();
+        NeuralModel { id: id.into(), abilities: vec![ability], languages: vec!["en".into()], parameters_millions: 1, speakers }
+    }
+
+    fn offer(installed: Vec<NeuralModel>) -> Offer {
+        Offer { installed, ..Offer::default() }
+    }
+
+    #[test]
+    fn speakers_of_models_are_presets_each_once() {
+        let offer = offer(vec![
+            model("one", Ability::Preset, &["uncle_fu", "nora"]),
+            model("two", Ability::Preset, &["uncle_fu"]),
+            model("base", Ability::Clone, &["nobody"]),
+        ]);
+        let found = preset(&offer, "qwen3-uncle-fu").unwrap();
+        assert_eq!(found.neural.keys().collect::<Vec<_>>(), ["one", "two"]);
+        assert_eq!(preset(&offer, "uncle fu").unwrap().id, found.id);
+        assert_eq!(preset(&offer, "nora").unwrap().neural.len(), 0, "the built-in engine's own comes first");
+        assert_eq!(preset(&offer, "qwen3-nobody"), None);
+        assert_eq!(presets(&offer).len(), all().len() + 2);
+        // For languages that no model speaks.
+        assert!(matches!(found.profile, VoiceProfile::Builtin(_)) && found.gender == "male");
+    }
+
+    #[test]
+    fn a_voice_of_a_model_alone_is_spoken_where_the_model_is() {
+        let neural = json!({"engine": "qwen3-tts", "kind": "named", "speaker": "ryan"});
+        let entry = |model: Option<&str>| json!([{"engine": "qwen3-tts", "model": model, "profile": neural}]).to_string();
+        assert!(matches!(speakable(&entry(Some("one"))), Some(VoiceProfile::Neural(_))));
+        assert_eq!(speakable(&entry(None)), None, "of no model");
+        assert!(can_speak(&entry(Some("one")), &offer(vec![model("one", Ability::Preset, &[])])));
+        assert!(!can_speak(&entry(Some("one")), &offer(vec![model("two", Ability::Preset, &[])])));
+        // Where the built-in engine has a form of it too, that one is the voice, wherever it stands in the list.
+        let builtin = serde_json::to_value(find("nora").unwrap().profile).unwrap();
+        let both = json!([
+            {"engine": "qwen3-tts", "model": "one", "profile": neural}, {"engine": "builtin", "model": null, "profile": builtin}
+        ]);
+        assert!(matches!(speakable(&both.to_string()), Some(VoiceProfile::Builtin(_))));
+        assert_eq!(neural_profiles(&both.to_string()).len(), 1);
+        assert!(can_speak(&both.to_string(), &Offer::default()));
+    }
+
+    #[test]
+    fn a_snapshot_keeps_what_speaks_and_says_nothing_of_the_rest() {
+        let named = |speaker: &str| NeuralVoice::Named { speaker: speaker.into() };
+        let neural = BTreeMap::from([("one".to_owned(), named("a")), ("two".to_owned(), named("b"))]);
+        let voice = Voice { neural, ..find("nora").unwrap() };
+        let snapshot = voice.snapshot(&BTreeSet::from(["two".to_owned()]));
+        assert_eq!(snapshot.spoken_with(Some("two")), VoiceProfile::Neural(Box::new(named("b"))));
+        assert_eq!(snapshot.spoken_with(Some("one")), voice.profile, "still to be made of the recordings");
+        assert_eq!(snapshot.spoken_with(None), voice.profile);
+        // Rows of before are read, and rows without a model look as before.
+        let plain = serde_json::to_value(voice.snapshot(&BTreeSet::new())).unwrap();
+        assert_eq!(plain.as_object().unwrap().keys().collect::<Vec<_>>(), ["name", "language", "profile"]);
+        assert_eq!(serde_json::from_value::<VoiceSnapshot>(plain).unwrap(), voice.snapshot(&BTreeSet::new()));
+    }
+}
