@@ -21,6 +21,8 @@ const FREE_MB_MIN: u64 = 512;
 #[endpoint(operation_id = "system_status")]
 pub async fn system_status(app: App, caller: Caller) -> Result<Reply<SystemStatus>, Problem> {
     let engine = engine_state(app.jobs.engine_status());
+    // What was installed since somebody last spoke is listed too.
+    app.jobs.engines().offer();
     let reachable = app.storage.rows.ping().await.is_ok();
     let queue = app.jobs.queue(&caller.owner_id).await?;
     let free_mb = filesystem::free_bytes(&app.config.data_dir).map(|bytes| bytes / (1024 * 1024));
