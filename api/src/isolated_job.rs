@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::manage_models;
 use crate::serve::ServeError;
-use crate::speech;
+use crate::{speech, translation};
 
 /// The longest settings that are read.
 const SETTINGS_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -37,11 +37,16 @@ pub async fn run(job_id: Uuid, lease_no: i64) -> Result<String, ServeError> {
     let rows = Rows::open(&RowsConfig::new(config.database_url(&folder))).await?;
     let storage = Storage { rows, blobs: Blobs::open_local(&folder.blobs())? };
     let library = Arc::new(manage_models::library(&config).map_err(io::Error::other)?);
-    let outside =
-        Outside { tools: Tools::new(config.tools()), downloads: Some(Arc::new(config.downloads())), library: Some(library.clone()) };
+    let residents = speech::residents();
+    let outside = Outside {
+        tools: Tools::new(config.tools()),
+        downloads: Some(Arc::new(config.downloads())),
+        library: Some(library.clone()),
+        translators: Some(translation::translators(&config, &library, &residents)),
+    };
     let one_worker = Config { speech_workers: 1, ..config };
     let engine_folder = folder.clone();
-    let started = tokio::task::spawn_blocking(move || speech::start(&one_worker, &engine_folder, &library, speech::residents())).await;
+    let started = tokio::task::spawn_blocking(move || speech::start(&one_worker, &engine_folder, &library, residents)).await;
     let engines = started.map_err(io::Error::other)??;
     let parent_gone = CancellationToken::new();
     let watched = parent_gone.clone();

@@ -277,6 +277,7 @@ fn own_problems(method: &Method, path: &str) -> Vec<Code> {
         "/api/jobs/{id}" => vec![Code::JobNotFound],
         "/api/jobs/{id}/audio" => vec![Code::JobNotFound, Code::AudioNotFound, Code::Gone, Code::RangeNotSatisfiable],
         "/api/download-video" => vec![Code::ToolNotInstalled, Code::QueueFull, Code::Gone, Code::InsufficientStorage],
+        "/api/translate" => vec![Code::ModelNotInstalled, Code::QueueFull, Code::Gone],
         "/api/jobs/{id}/retry" => vec![Code::JobNotFound, Code::Conflict],
         "/api/generations/{id}" if *method == Method::DELETE => vec![Code::GenerationNotFound, Code::Conflict],
         "/api/generations/{id}" => vec![Code::GenerationNotFound],

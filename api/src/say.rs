@@ -91,6 +91,8 @@ fn plan_of(wish: &Say, voice: &Voice, engine: EngineWish, offer: &Offer) -> Resu
         voice_id: Some(voice.id.clone()),
         voices: Default::default(),
         languages: Vec::new(),
+        translate: false,
+        translator: None,
         options,
         title: None,
         metadata: None,

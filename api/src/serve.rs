@@ -29,7 +29,7 @@ use crate::create_key::{self, KeyCommandError, NewKey};
 use crate::keys::Key;
 use crate::listen::{self, Door, ListenError};
 use crate::manage_models::{self, ModelsError};
-use crate::{isolated_job, keep_limits, open_files, routes, speech};
+use crate::{isolated_job, keep_limits, open_files, routes, speech, translation};
 
 /// How long open sockets may take to say goodbye.
 const SOCKETS_CLOSE_S: u64 = 5;
@@ -70,11 +70,14 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let library = Arc::new(manage_models::library(&config)?);
     let engines = start_engines(&config, &folder, &library).await?;
     let unloader = tokio::spawn(speech::unload_idle(engines.residents().clone(), clock.clone()));
-    let jobs = Jobs::new(storage.clone(), engines.clone(), clock.clone(), jobs_config(&config, &instance, &engines));
+    let translators = translation::translators(&config, &library, engines.residents());
+    let accepting = JobsConfig { translators: Some(translators.clone()), ..jobs_config(&config, &instance, &engines) };
+    let jobs = Jobs::new(storage.clone(), engines.clone(), clock.clone(), accepting);
     let door = listen::open(&config).await?;
     let worker = match config.role {
         Role::All => {
             let work = worker_config(&config, &instance, library.clone(), &engines)?;
+            let work = WorkerConfig { translators: Some(translators), ..work };
             let worker = Worker::start(storage.clone(), engines.clone(), clock.clone(), &instance.node_id, work).await?;
             jobs.attach(&worker);
             Some(worker)
@@ -104,7 +107,8 @@ pub async fn work(config: Config) -> Result<(), ServeError> {
     let library = Arc::new(manage_models::library(&config)?);
     let engines = start_engines(&config, &folder, &library).await?;
     let unloader = tokio::spawn(speech::unload_idle(engines.residents().clone(), clock.clone()));
-    let work = worker_config(&config, &instance, library, &engines)?;
+    let translators = translation::translators(&config, &library, engines.residents());
+    let work = WorkerConfig { translators: Some(translators), ..worker_config(&config, &instance, library, &engines)? };
     let worker = Worker::start(storage.clone(), engines.clone(), clock, &instance.node_id, work).await?;
     tracing::info!(worker.slots = speech::slots(&config, &engines), server.version = env!("CARGO_PKG_VERSION"), "working");
     let signal = stop_signal().await?;
@@ -217,7 +221,8 @@ fn jobs_config(config: &Config, instance: &Instance, engines: &Engines) -> JobsC
         wait_max_s: i64::from(config.queue_wait_max_s),
         ..defaults.room
     };
-    JobsConfig { limits, room, slots, engine: speech::wish(config), temporary_folder: instance.temporary.clone(), tools: config.tools() }
+    let engine = speech::wish(config);
+    JobsConfig { limits, room, slots, engine, temporary_folder: instance.temporary.clone(), tools: config.tools(), ..defaults }
 }
 
 fn worker_config(config: &Config, instance: &Instance, library: Arc<Library>, engines: &Engines) -> Result<WorkerConfig, ServeError> {

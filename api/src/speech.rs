@@ -58,6 +58,15 @@ pub fn idle_ms(config: &Config) -> u64 {
     u64::from(config.models_idle_minutes) * 60_000
 }
 
+/// How the large matrices of models are kept.
+pub fn precision(config: &Config) -> Precision {
+    match config.models_precision {
+        ModelsPrecision::F32 => Precision::F32,
+        ModelsPrecision::Q8_0 => Precision::Q8,
+        ModelsPrecision::Q4_0 => Precision::Q4,
+    }
+}
+
 /// Frees models that nobody uses, for ever.
 pub async fn unload_idle(residents: Residents, clock: Arc<dyn Clock>) {
     loop {
@@ -75,11 +84,7 @@ pub async fn unload_idle(residents: Residents, clock: Arc<dyn Clock>) {
 pub fn start(config: &Config, folder: &DataFolder, library: &Library, residents: Residents) -> Result<Engines, EngineError> {
     let neural = NeuralModelsConfig {
         library: library.clone(),
-        precision: match config.models_precision {
-            ModelsPrecision::F32 => Precision::F32,
-            ModelsPrecision::Q8_0 => Precision::Q8,
-            ModelsPrecision::Q4_0 => Precision::Q4,
-        },
+        precision: precision(config),
         slots: config.neural_slots as usize,
         idle_ms: idle_ms(config),
     };

@@ -15,4 +15,5 @@ pub mod resident;
 pub mod scripted;
 pub mod speech;
 pub mod text;
+pub mod translate;
 pub mod world;

@@ -6,14 +6,14 @@
 
 mod batch;
 mod codec;
-mod config;
+pub(crate) mod config;
 mod device;
 mod engine;
 mod fingerprint;
-mod kv;
-mod layers;
+pub(crate) mod kv;
+pub(crate) mod layers;
 mod limits;
-mod linear;
+pub(crate) mod linear;
 mod model;
 mod predictor;
 mod prompt;
@@ -22,9 +22,9 @@ mod shared_batch;
 mod speaker;
 mod speakers;
 mod talker;
-mod text_ids;
+pub(crate) mod text_ids;
 mod voice;
-mod weights;
+pub(crate) mod weights;
 
 use std::path::PathBuf;
 

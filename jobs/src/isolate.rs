@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::download::DownloadConfig;
 use crate::job::{Committed, JobContext, JobError, JobKind};
 use crate::tool::Tools;
+use crate::translators::Translators;
 
 /// How to start the other process: the arguments are followed by the job's id and lease number.
 #[derive(Clone, PartialEq, Eq)]
@@ -100,6 +101,7 @@ pub struct Outside {
     pub tools: Tools,
     pub downloads: Option<Arc<DownloadConfig>>,
     pub library: Option<Arc<Library>>,
+    pub translators: Option<Arc<Translators>>,
 }
 
 /// The other process' side: runs a job whose lease its parent holds and keeps alive. `token` fires when the parent is gone.
@@ -116,10 +118,11 @@ pub async fn run_isolated(
         let job = storage::leases::find_leased(storage.rows.read(), fence).await?.ok_or(JobError::Fenced)?;
         let kind = JobKind::parse(&job.kind, &job.payload).map_err(|error| JobError::Discard(format!("payload: {error}")))?;
         let temporary_folder = temporary_folder.as_path().into();
-        let Outside { tools, downloads, library } = outside;
+        let Outside { tools, downloads, library, translators } = outside;
         let in_flight = Arc::default();
+        let job = Arc::new(job);
         let context =
-            JobContext { storage, engines, clock, temporary_folder, tools, downloads, library, in_flight, job: Arc::new(job), token };
+            JobContext { storage, engines, clock, temporary_folder, tools, downloads, library, translators, in_flight, job, token };
         kind.run(&context).await
     };
     match ended.await {

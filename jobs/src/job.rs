@@ -20,6 +20,7 @@ use crate::merge_chunks::MergeChunks;
 use crate::merge_timeline::MergeTimeline;
 use crate::speak_chunk::SpeakChunk;
 use crate::tool::Tools;
+use crate::translators::Translators;
 
 /// Everything that a run may touch.
 #[derive(Debug, Clone)]
@@ -34,6 +35,8 @@ pub(crate) struct JobContext {
     pub in_flight: Arc<InFlight>,
     /// Of a process that keeps models.
     pub library: Option<Arc<Library>>,
+    /// Of a process that translates.
+    pub translators: Option<Arc<Translators>>,
     pub job: Arc<ClaimedJob>,
     /// Fires when the run must stop.
     pub token: CancellationToken,

@@ -52,6 +52,9 @@ mod suspect;
 pub mod sweep;
 pub mod timeline;
 pub mod tool;
+mod translate_chunk;
+pub mod translate_text;
+pub mod translators;
 pub mod view;
 pub mod voices;
 pub mod worker;
@@ -72,6 +75,7 @@ use crate::lease::Leases;
 use crate::plan::PlanLimits;
 use crate::room::{Full, Room, RoomConfig};
 use crate::tool::{Tools, ToolsConfig};
+use crate::translators::Translators;
 use crate::worker::Worker;
 
 /// Splitting of text, for the endpoint of that name.
@@ -92,6 +96,8 @@ pub struct JobsConfig {
     pub temporary_folder: PathBuf,
     /// Programs of others that some requests need.
     pub tools: ToolsConfig,
+    /// Where none, nothing is translated.
+    pub translators: Option<Arc<Translators>>,
 }
 
 /// Conversions at a time.
@@ -100,7 +106,8 @@ const CONVERSIONS_MAX: usize = 2;
 impl JobsConfig {
     pub fn new(temporary_folder: PathBuf) -> Self {
         let room = RoomConfig { open_generations_max: 100_000, wait_max_s: 7 * 24 * 60 * 60, retry_after_s: 30 };
-        Self { limits: PlanLimits::default(), room, slots: 4, engine: EngineWish::Auto, temporary_folder, tools: ToolsConfig::none() }
+        let (limits, tools) = (PlanLimits::default(), ToolsConfig::none());
+        Self { limits, room, slots: 4, engine: EngineWish::Auto, temporary_folder, tools, translators: None }
     }
 }
 

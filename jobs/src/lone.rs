@@ -24,6 +24,7 @@ use crate::pull_model::PullModel;
 use crate::room::{Full, FullReason};
 use crate::settle::{CODE_CRASHED, Verdict};
 use crate::submission::{SubmitError, TraceContext};
+use crate::translate_text::TranslateText;
 use crate::view::{CancelOutcome, JobFailure};
 
 /// How many of an owner's may be open.
@@ -39,6 +40,7 @@ pub(crate) enum LoneKind {
     Preview(PreviewVoice),
     Download(DownloadVideo),
     Pull(PullModel),
+    Translate(TranslateText),
 }
 
 /// How a job ended without being done.
@@ -60,6 +62,7 @@ impl LoneKind {
             PreviewVoice::NAME => serde_json::from_str(payload).map(Self::Preview),
             DownloadVideo::NAME => serde_json::from_str(payload).map(Self::Download),
             PullModel::NAME => serde_json::from_str(payload).map(Self::Pull),
+            TranslateText::NAME => serde_json::from_str(payload).map(Self::Translate),
             _ => return None,
         })
     }
@@ -71,6 +74,7 @@ impl LoneKind {
             Self::Preview(_) => PreviewVoice::NAME,
             Self::Download(_) => DownloadVideo::NAME,
             Self::Pull(_) => PullModel::NAME,
+            Self::Translate(_) => TranslateText::NAME,
         }
     }
 
@@ -81,6 +85,7 @@ impl LoneKind {
             Self::Preview(_) => PreviewVoice::QUEUE,
             Self::Download(_) => DownloadVideo::QUEUE,
             Self::Pull(_) => PullModel::QUEUE,
+            Self::Translate(_) => TranslateText::QUEUE,
         }
     }
 
@@ -91,6 +96,7 @@ impl LoneKind {
             Self::Preview(_) => PreviewVoice::ATTEMPTS_MAX,
             Self::Download(_) => DownloadVideo::ATTEMPTS_MAX,
             Self::Pull(_) => PullModel::ATTEMPTS_MAX,
+            Self::Translate(_) => TranslateText::ATTEMPTS_MAX,
         }
     }
 
@@ -101,6 +107,7 @@ impl LoneKind {
             Self::Preview(_) => PreviewVoice::TIMEOUT_MS,
             Self::Download(_) => DownloadVideo::TIMEOUT_MS,
             Self::Pull(_) => PullModel::TIMEOUT_MS,
+            Self::Translate(_) => TranslateText::TIMEOUT_MS,
         }
     }
 
@@ -111,6 +118,7 @@ impl LoneKind {
             Self::Preview(job) => serde_json::to_string(job),
             Self::Download(job) => serde_json::to_string(job),
             Self::Pull(job) => serde_json::to_string(job),
+            Self::Translate(job) => serde_json::to_string(job),
         }
     }
 
@@ -121,6 +129,7 @@ impl LoneKind {
             Self::Preview(job) => job.run(context).await,
             Self::Download(job) => job.run(context).await,
             Self::Pull(job) => job.run(context).await,
+            Self::Translate(job) => job.run(context).await,
         }
     }
 
@@ -132,6 +141,7 @@ impl LoneKind {
             Self::Preview(job) => Some(job.voice.clone()),
             Self::Download(_) => None,
             Self::Pull(_) => None,
+            Self::Translate(_) => None,
         }
     }
 
@@ -144,6 +154,7 @@ impl LoneKind {
             Self::Download(job) => Ok(vec![job.key(job_id)]),
             // What was fetched is gone on with.
             Self::Pull(_) => Ok(Vec::new()),
+            Self::Translate(job) => job.ended(tx, job_id, end).await.map(|()| Vec::new()),
         }
     }
 
@@ -155,6 +166,7 @@ impl LoneKind {
             Self::Preview(_) => Ok(true),
             Self::Download(_) => Ok(true),
             Self::Pull(_) => Ok(true),
+            Self::Translate(_) => Ok(true),
         }
     }
 }
@@ -175,6 +187,7 @@ pub(crate) fn shown_as(kind: &str) -> Option<&'static str> {
         PreviewVoice::NAME => Some(PreviewVoice::SHOWN_AS),
         DownloadVideo::NAME => Some(DownloadVideo::SHOWN_AS),
         PullModel::NAME => Some(PullModel::SHOWN_AS),
+        TranslateText::NAME => Some(TranslateText::SHOWN_AS),
         _ => None,
     }
 }
@@ -278,9 +291,17 @@ pub(crate) async fn started(context: &JobContext, stage: &str) -> Result<(), Job
 /// How far a run is, 0 to 1. Each call is a transaction and a stored event: at stages, or about once a second, not more often.
 pub(crate) async fn progress(context: &JobContext, stage: &str, progress: f64) -> Result<(), JobError> {
     let mut tx = context.begin_fenced().await?;
-    lone_jobs::set_progress(&mut tx, context.fence(), stage, progress).await?;
-    tell(&mut tx, &Told::of_claimed(&context.job), "job.progress", json!({"stage": stage, "progress": progress}), context.now_ms()).await?;
+    progress_in(&mut tx, context, stage, progress, json!({})).await?;
     tx.commit().await?;
+    Ok(())
+}
+
+/// The same within a transaction of the run, last; `data` is told beside it.
+pub(crate) async fn progress_in(tx: &mut Tx, context: &JobContext, stage: &str, progress: f64, mut data: Value) -> Result<(), JobError> {
+    lone_jobs::set_progress(tx, context.fence(), stage, progress).await?;
+    data["stage"] = stage.into();
+    data["progress"] = progress.into();
+    tell(tx, &Told::of_claimed(&context.job), "job.progress", data, context.now_ms()).await?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use engine::speech::{Capabilities, SynthesisRequest};
 use engine::text::marks::{self, Span};
 use engine::text::split::{SplitConfig, split};
 use engine::text::turns::turns;
+use engine::translate::same_language;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use storage::chunks::NewChunk;
@@ -31,6 +32,23 @@ pub struct ChunkSpec {
     /// The neural model that speaks it; the built-in engine where none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// Its text is, or was, in another language than the chunk's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub translation: Option<ChunkTranslation>,
+}
+
+/// How a chunk's text comes into its language.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChunkTranslation {
+    pub model: String,
+    /// BCP 47.
+    pub source: String,
+    /// What was translated; `None` until it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<String>,
+    /// Sentences that the model could not translate.
+    #[serde(default)]
+    pub untranslated: u32,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +82,7 @@ impl Default for PlanLimits {
 }
 
 /// A piece of text with what was said about it, before it is split.
+#[derive(Clone)]
 struct Part<'a> {
     text: &'a str,
     voice: &'a Voice,
@@ -83,7 +102,7 @@ pub fn plan(
 ) -> Result<Plan, SubmitError> {
     check_values(submission, limits)?;
     let voices = wanted_voices(submission, &voice)?;
-    let parts = parts_of(submission, &voices)?;
+    let parts = in_each_language(parts_of(submission, &voices)?, submission);
     let seed = submission.options.seed.unwrap_or(seed);
     let mut chunks: Vec<PlannedChunk> = Vec::new();
     for part in &parts {
@@ -225,6 +244,16 @@ fn parts_of<'a>(submission: &'a Submission, voices: &'a BTreeMap<String, Voice>)
     }
 }
 
+/// A text that is to be translated and names no language of its own is said in all that the request names, one after the other.
+fn in_each_language<'a>(parts: Vec<Part<'a>>, submission: &'a Submission) -> Vec<Part<'a>> {
+    let names_none = matches!(submission.options.language.as_str(), "auto" | "") && matches!(submission.source, Source::Text(_));
+    if submission.translator.is_none() || !names_none {
+        return parts;
+    }
+    let said_in = |tag: &'a String| parts.iter().map(move |part| Part { language: Some(tag.clone()), ..part.clone() });
+    submission.languages.iter().flat_map(said_in).collect()
+}
+
 fn plan_part(submission: &Submission, part: &Part<'_>, seed: u64, chunks: &mut Vec<PlannedChunk>) {
     let options = &submission.options;
     let spec = |index: usize, text: &str| ChunkSpec {
@@ -236,6 +265,11 @@ fn plan_part(submission: &Submission, part: &Part<'_>, seed: u64, chunks: &mut V
         instruct: part.input.and_then(|input| input.instruct.clone()).or_else(|| options.instruct.clone()),
         seed: seed_of(seed, index as u64),
         model: None,
+        translation: None,
+    };
+    let translation = |source: &str, target: &str| {
+        let model = submission.translator.clone().filter(|_| !same_language(source, target))?;
+        Some(ChunkTranslation { model, source: source.to_owned(), original: None, untranslated: 0 })
     };
     let fallback = chunks.last().map_or(part.voice.language.clone(), |chunk| primary(&chunk.language).to_owned());
     let language_of = |found: &str| {
@@ -244,22 +278,25 @@ fn plan_part(submission: &Submission, part: &Part<'_>, seed: u64, chunks: &mut V
     };
     if part.input.is_some() {
         // Only a chunk that names no language is looked at.
-        let found = part.language.is_none().then(|| engine::text::language::detect(part.text, &fallback));
-        let language = language_of(found.as_deref().unwrap_or(&fallback));
+        let looked = part.language.is_none() || submission.translator.is_some();
+        let found = looked.then(|| engine::text::language::detect(part.text, &fallback));
+        let found = found.as_deref().unwrap_or(&fallback);
+        let language = language_of(found);
         let text = part.text.trim().to_owned();
-        let spec = spec(chunks.len(), &text);
+        let spec = ChunkSpec { translation: translation(found, &language), ..spec(chunks.len(), &text) };
         chunks.push(PlannedChunk { text, voice_id: part.voice.id.clone(), language, spec });
         return;
     }
     let config = SplitConfig {
-        language: part.language.clone(),
+        // What is translated may be in any language.
+        language: part.language.clone().filter(|_| submission.translator.is_none()),
         fallback_language: fallback.clone(),
         max_chars: options.max_chunk_chars as usize,
         ..SplitConfig::default()
     };
     for piece in split(part.text, &config) {
         let language = language_of(&piece.language);
-        let spec = spec(chunks.len(), &piece.text);
+        let spec = ChunkSpec { translation: translation(&piece.language, &language), ..spec(chunks.len(), &piece.text) };
         chunks.push(PlannedChunk { text: piece.text, voice_id: part.voice.id.clone(), language, spec });
     }
 }
@@ -332,6 +369,13 @@ pub fn params_hash(capabilities: &Capabilities, request: &SynthesisRequest) -> R
     Ok(hex::encode(Sha256::digest(&text)))
 }
 
+/// Before it is translated, no chunk is equal to it: its hash is nobody's.
+fn hash_of(chunk: &PlannedChunk, capabilities: &Capabilities, request: &SynthesisRequest) -> Result<String, serde_json::Error> {
+    let hash = params_hash(capabilities, request)?;
+    let waits = chunk.spec.translation.as_ref().is_some_and(|translation| translation.original.is_none());
+    Ok(if waits { format!("{hash}-untranslated") } else { hash })
+}
+
 /// The rows of a plan; `capabilities` has those of every engine that the plan names.
 pub fn rows_of(plan: &Plan, capabilities: &BTreeMap<Option<String>, Capabilities>) -> Result<Vec<NewChunk>, serde_json::Error> {
     let mut rows = Vec::with_capacity(plan.chunks.len());
@@ -345,7 +389,7 @@ pub fn rows_of(plan: &Plan, capabilities: &BTreeMap<Option<String>, Capabilities
             voice_id: chunk.voice_id.clone(),
             language: chunk.language.clone(),
             spec: serde_json::to_string(&chunk.spec)?,
-            params_hash: params_hash(&capabilities[&chunk.spec.model], &request)?,
+            params_hash: hash_of(chunk, &capabilities[&chunk.spec.model], &request)?,
         });
     }
     Ok(rows)
@@ -373,6 +417,8 @@ mod tests {
             voice_id: Some("nora".into()),
             voices: BTreeMap::from([("Tom".into(), "elias".into())]),
             languages: Vec::new(),
+            translate: false,
+            translator: None,
             options: GenerationOptions::default(),
             title: None,
             metadata: None,

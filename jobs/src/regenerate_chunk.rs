@@ -125,6 +125,8 @@ impl Jobs {
             voice_id: None,
             voices: BTreeMap::new(),
             languages: Vec::new(),
+            translate: false,
+            translator: None,
             options: GenerationOptions { pitch_semitones: spec.pitch_semitones, ..options },
             title: None,
             metadata: None,

@@ -22,7 +22,7 @@ use crate::plan::{ChunkSpec, request_of};
 use crate::submission::GenerationOptions;
 use crate::suspect::suspicion;
 use crate::voices::VoiceSnapshot;
-use crate::{fail_point, in_flight, moves, neural_voice};
+use crate::{fail_point, in_flight, moves, neural_voice, translate_chunk};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SpeakChunk {
@@ -81,6 +81,7 @@ impl SpeakChunk {
         if matches!(generation.status, GenerationStatus::Queued | GenerationStatus::Interrupted) {
             announce_start(context, &generation).await?;
         }
+        let chunk = translate_chunk::translated(context, &generation, chunk).await?;
         // Held until the commit: who waits for it finds our result.
         let turn = async {
             in_flight::wait_for_others(context, &chunk.params_hash).await?;
@@ -90,10 +91,11 @@ impl SpeakChunk {
             turn = turn => turn.map_err(|error: StorageError| JobError::from(error))?,
             () = context.token.cancelled() => return Err(JobError::Stopped),
         };
-        let spoken = match self.copy_equal(context, &generation, &chunk).await? {
+        let mut spoken = match self.copy_equal(context, &generation, &chunk).await? {
             Some(audio) => Spoken { audio, cached: true, suspect: false, model: model_of(&chunk) },
             None => self.speak(context, &generation, &chunk).await?,
         };
+        spoken.suspect |= translate_chunk::is_incomplete(&chunk);
         self.finish(context, &generation, &spoken).await
     }
 

@@ -44,6 +44,11 @@ pub struct Submission {
     pub voices: BTreeMap<String, String>,
     /// Multilang: the languages that a sentence may be found to be in; empty for any.
     pub languages: Vec<String>,
+    /// Multilang: what is in another language than it is to be said in is translated first; a text without a language of its own is said in
+    /// each of `languages`.
+    pub translate: bool,
+    /// The model for that; found when it is accepted.
+    pub translator: Option<String>,
     pub options: GenerationOptions,
     pub title: Option<String>,
     /// Any JSON, given back as it is.
@@ -246,6 +251,8 @@ pub enum SubmitError {
     ModelNotInstalled { what: String, command: String },
     #[error(transparent)]
     ToolMissing(#[from] crate::tool::ToolMissing),
+    #[error(transparent)]
+    NoTranslator(#[from] crate::translators::NoTranslator),
     #[error("queue full")]
     QueueFull(crate::room::Full),
     #[error(transparent)]

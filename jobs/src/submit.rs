@@ -33,6 +33,7 @@ impl Jobs {
         self.check_room().await?;
         self.check_montage(owner_id, submission.montage_id).await?;
         submission.options.engine.get_or_insert(self.config.engine);
+        submission.translator = self.translator_of(&submission).await?;
         let seed = *submission.options.seed.get_or_insert_with(|| rand::random::<u64>() >> 11);
         let names;
         (names, submission) = without_stalling(text_bytes(&submission), move || (plan::voice_names(&submission), submission)).await?;

@@ -27,6 +27,7 @@ use crate::recover;
 use crate::settle::{self, Pace, Verdict};
 use crate::sweep::{self, SweepConfig};
 use crate::tool::{Tools, ToolsConfig};
+use crate::translators::Translators;
 
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
@@ -37,6 +38,8 @@ pub struct WorkerConfig {
     pub lease: LeaseConfig,
     /// The models of this node, for what fetches them.
     pub library: Option<Arc<Library>>,
+    /// Where none, nothing is translated.
+    pub translators: Option<Arc<Translators>>,
     /// A job under which so many workers have died is discarded; with `isolation`, the last of these runs is in a process of its own, and
     /// only that process' death counts against it.
     pub crashes_max: i64,
@@ -64,6 +67,7 @@ impl WorkerConfig {
             io_slots: 2,
             lease: LeaseConfig::default(),
             library: None,
+            translators: None,
             crashes_max: 3,
             isolation: None,
             ageing_ms: 60_000,
@@ -312,6 +316,7 @@ async fn run(shared: &Arc<WorkerShared>, leased: &Leased) -> Result<Committed, J
         downloads: shared.context.downloads.clone(),
         in_flight: shared.context.in_flight.clone(),
         library: shared.config.library.clone(),
+        translators: shared.config.translators.clone(),
         job: leased.job.clone(),
         token: attempt_token.clone(),
     };

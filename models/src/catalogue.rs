@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::manifest::{Manifest, ManifestError};
 
-const BUILTIN: [&str; 5] = [
+const BUILTIN: [&str; 8] = [
+    include_str!("../catalogue/madlad-400-3b-mt.toml"),
+    include_str!("../catalogue/qwen3-4b-instruct-2507.toml"),
+    include_str!("../catalogue/qwen3-4b-instruct-2507-gguf.toml"),
     include_str!("../catalogue/qwen3-tts-0.6b-base.toml"),
     include_str!("../catalogue/qwen3-tts-0.6b-customvoice.toml"),
     include_str!("../catalogue/qwen3-tts-1.7b-base.toml"),
@@ -90,7 +93,8 @@ mod tests {
         assert_eq!(ids.len(), BUILTIN.len());
         for manifest in catalogue.all() {
             assert!(manifest.size_bytes() > 1_000_000_000 && !manifest.licence.is_empty() && !manifest.memory_mb.is_empty());
-            assert_eq!(manifest.family, Family::Qwen3Tts);
+            let translates = matches!(manifest.family, Family::Madlad | Family::Qwen3);
+            assert_eq!(manifest.can(Ability::Translate), translates, "{}", manifest.id);
         }
         assert!(catalogue.all().iter().any(|manifest| manifest.can(Ability::Design)));
     }
@@ -98,7 +102,8 @@ mod tests {
     #[test]
     fn an_operators_manifest_takes_the_place_of_ours() {
         let folder = tempfile::tempdir().unwrap();
-        let text = BUILTIN[0].replace("Qwen/Qwen3-TTS-12Hz-0.6B-Base", "mine/fork");
+        let base = BUILTIN.iter().find(|text| text.contains("Qwen/Qwen3-TTS-12Hz-0.6B-Base")).unwrap();
+        let text = base.replace("Qwen/Qwen3-TTS-12Hz-0.6B-Base", "mine/fork");
         std::fs::write(folder.path().join("a.toml"), text).unwrap();
         std::fs::write(folder.path().join("notes.txt"), "nothing").unwrap();
         let catalogue = Catalogue::builtin().unwrap().with_folder(folder.path()).unwrap();

@@ -214,6 +214,16 @@ pub async fn complete(
     Ok(query.build().execute(tx.connection()).await?.rows_affected() == 1)
 }
 
+/// Another text for a chunk that is not complete, with the spec and the hash that go with it.
+pub async fn set_text(tx: &mut Tx, chunk: &Chunk) -> Result<bool, StorageError> {
+    let mut query = Statement::new("UPDATE chunks SET text = ");
+    query.push_bind(chunk.text.clone()).push(", spec = ").push_bind(chunk.spec.clone());
+    query.push(", params_hash = ").push_bind(chunk.params_hash.clone());
+    push_id(&mut query, chunk.id);
+    query.push(" AND status <> 'completed'");
+    Ok(query.build().execute(tx.connection()).await?.rows_affected() == 1)
+}
+
 /// Moves a chunk that is not complete to another status, with what went wrong if anything did.
 pub async fn set_status(tx: &mut Tx, id: ChunkId, status: ChunkStatus, attempt: i64, error: Option<&str>) -> Result<bool, StorageError> {
     let mut query = Statement::new("UPDATE chunks SET status = ");

@@ -19,6 +19,7 @@ pub mod filesystem;
 pub mod generations;
 mod group_commit;
 pub mod idempotency;
+pub mod job_parts;
 pub mod jobs;
 pub mod leases;
 pub mod load;

@@ -251,6 +251,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (5, "sound", include_str!("../../migrations/0005_sound.sql")),
     (6, "lone jobs", include_str!("../../migrations/0006_lone_jobs.sql")),
     (7, "queue order", include_str!("../../migrations/0007_queue_order.sql")),
+    (8, "job parts", include_str!("../../migrations/0008_job_parts.sql")),
 ];
 
 /// All of them up to a version, as an older program would have them.

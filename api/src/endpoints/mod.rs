@@ -24,6 +24,7 @@ pub mod system;
 pub mod text;
 pub mod timeline;
 pub mod timeline_media;
+pub mod translate;
 pub mod voice_archives;
 pub mod voices;
 pub mod websocket;
@@ -33,6 +34,7 @@ use ::jobs::format::ConvertError;
 use ::jobs::montages::GENERATIONS_MAX;
 use ::jobs::room::{Full, FullReason};
 use ::jobs::submission::SubmitError;
+use ::jobs::translators::NoTranslator;
 use uuid::Uuid;
 
 use crate::problem::{Code, FieldProblem, Problem};
@@ -84,8 +86,27 @@ impl From<SubmitError> for Problem {
                 Self::new(Code::ModelNotInstalled, format!("{what} is not installed{help}")).retry_after(60).mended_by(&command)
             }
             SubmitError::ToolMissing(missing) => missing.into(),
+            SubmitError::NoTranslator(none) => none.into(),
             SubmitError::QueueFull(full) => full.into(),
             SubmitError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<NoTranslator> for Problem {
+    fn from(none: NoTranslator) -> Self {
+        match none {
+            NoTranslator::Unknown(id) => {
+                Self::invalid_field("model", format!("\"{id}\" is no model that translates: GET /api/models lists them"))
+            }
+            NoTranslator::Target { target, model, known } => {
+                Self::invalid_field("target", format!("{model} does not know \"{target}\"; it knows {known}"))
+            }
+            NoTranslator::NotInstalled { what, command } => {
+                let detail = format!("{what} is not installed; this installs it on the server: {command}");
+                Self::new(Code::ModelNotInstalled, detail).retry_after(60).mended_by(command)
+            }
+            NoTranslator::Broken(why) => Self::internal(why),
         }
     }
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::wire::download::DownloadResult;
 use crate::wire::time::rfc3339;
 use crate::wire::timeline::render_url;
+use crate::wire::translate::Translation;
 use crate::wire::voice::CloneQuality;
 
 /// Long work and how far it has come.
@@ -87,6 +88,7 @@ pub enum JobResult {
     Download(DownloadResult),
     Design(DesignResult),
     Preview(PreviewResult),
+    Translation(Translation),
 }
 
 /// A voice made of a description.

@@ -20,5 +20,6 @@ pub mod split;
 pub mod system;
 pub mod time;
 pub mod timeline;
+pub mod translate;
 pub mod voice;
 pub mod voice_archive;

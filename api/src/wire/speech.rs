@@ -236,7 +236,8 @@ speech_request! {
         chunks: Option<Vec<SpeechChunk>>,
         /// The languages that a sentence may be found to be in; any when not given.
         languages: Option<Vec<String>>,
-        /// Not available in this version.
+        /// Say what is in another language in its translation: chunks in their `language`, a text in `language` or, one after the other, in each
+        /// of `languages`. It is translated by a model on this machine while the job runs.
         translate: Option<bool>,
         /// The longest piece, 20 to 1,000 characters; 250 when not given.
         #[salvo(schema(minimum = 20, maximum = 1000))]
@@ -330,6 +331,8 @@ impl Common {
             voice_id: self.voice_id.filter(|id| !id.is_empty()),
             voices: own.voices,
             languages: own.languages,
+            translate: own.translate,
+            translator: None,
             options,
             title: self.title.filter(|title| !title.trim().is_empty()),
             metadata: self.metadata,
@@ -356,7 +359,6 @@ impl Common {
         let metadata_bytes = self.metadata.as_ref().map_or(0, |metadata| metadata.to_string().len());
         check(metadata_bytes <= METADATA_BYTES_MAX, "metadata", "must have at most 16384 bytes");
         check(own.voices.len() <= VOICES_MAX, "voices", "must be at most 1000");
-        check(!own.translate, "translate", "translation is not available in this version");
         check(
             self.not_before.as_deref().is_none_or(|text| time::parse_ms(text).is_some()),
             "not_before",

@@ -18,7 +18,7 @@ const MAX_LIST: usize = 16;
 const MAX_RATE: usize = 64;
 
 /// Names the first size that is zero or absurd.
-fn sizes_within(sizes: &[(&str, usize)]) -> Result<(), String> {
+pub(crate) fn sizes_within(sizes: &[(&str, usize)]) -> Result<(), String> {
     match sizes.iter().find(|(_, size)| *size == 0 || *size > MAX_SIZE) {
         Some((name, size)) => Err(format!("{name} is {size}")),
         None => Ok(()),
@@ -284,7 +284,7 @@ impl EncoderConfig {
 }
 
 /// Reads a JSON file of the folder. The error names the file and, for a wrong field, the field.
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
     let bad = |detail: String| ModelError::Folder { file: path.to_owned(), detail };
     let bytes = std::fs::metadata(path).map_err(|error| bad(error.to_string()))?.len();
     if bytes > MAX_CONFIG_BYTES {
@@ -295,7 +295,7 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
 }
 
 impl LayersConfig {
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         sizes_within(&[
             ("hidden_size", self.hidden_size),
             ("intermediate_size", self.intermediate_size),
@@ -311,7 +311,7 @@ impl LayersConfig {
             return Err("num_attention_heads is no multiple of num_key_value_heads".to_owned());
         }
         if self.attention_bias || self.sliding_window.is_some() {
-            return Err("attention_bias and sliding_window are in no published Qwen3-TTS, and not known here".to_owned());
+            return Err("attention_bias and sliding_window are in no published model of this kind, and not known here".to_owned());
         }
         if self.hidden_act != "silu" {
             return Err(format!("hidden_act {} is not known", self.hidden_act));

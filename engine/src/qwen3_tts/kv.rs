@@ -6,32 +6,32 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 
 /// For each layer keys and values of shape kv_heads x capacity x head_dim.
 #[derive(Debug)]
-pub(super) struct KvCache {
+pub(crate) struct KvCache {
     layers: Vec<(Tensor, Tensor)>,
     len: usize,
     capacity: usize,
 }
 
 impl KvCache {
-    pub(super) fn new(layers: usize, kv_heads: usize, head_dim: usize, capacity: usize, device: &Device) -> Result<Self> {
+    pub(crate) fn new(layers: usize, kv_heads: usize, head_dim: usize, capacity: usize, device: &Device) -> Result<Self> {
         let one = || Tensor::zeros((kv_heads, capacity, head_dim), DType::F32, device);
         let layers = (0..layers).map(|_| Ok((one()?, one()?))).collect::<Result<_>>()?;
         Ok(Self { layers, len: 0, capacity })
     }
 
     /// Rows that every layer holds.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// Forgets everything and keeps the memory.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.len = 0;
     }
 
     /// Writes rows x kv_heads x head_dim behind what is there, and gives all of the layer: kv_heads x length x head_dim. The length moves
     /// with [`KvCache::advance`], once for all layers.
-    pub(super) fn append(&mut self, layer: usize, k: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor)> {
+    pub(crate) fn append(&mut self, layer: usize, k: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor)> {
         let rows = k.dim(0)?;
         if self.len + rows > self.capacity {
             bail!("the cache of a slot is full at {} positions", self.capacity);
@@ -42,7 +42,7 @@ impl KvCache {
         Ok((keys.narrow(1, 0, self.len + rows)?, values.narrow(1, 0, self.len + rows)?))
     }
 
-    pub(super) fn advance(&mut self, rows: usize) {
+    pub(crate) fn advance(&mut self, rows: usize) {
         self.len += rows;
     }
 }

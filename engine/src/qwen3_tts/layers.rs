@@ -15,7 +15,7 @@ use super::weights::At;
 
 /// How the rows of a call are multiplied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum How {
+pub(crate) enum How {
     /// Steps of slots: no row may feel another.
     Rows,
     /// The prompt of one slot.
@@ -24,13 +24,13 @@ pub(super) enum How {
 
 /// Consecutive rows of a call that belong to one slot; they are appended to its cache.
 #[derive(Debug)]
-pub(super) struct Segment<'c> {
+pub(crate) struct Segment<'c> {
     pub cache: &'c mut KvCache,
     pub rows: usize,
 }
 
 #[derive(Debug)]
-pub(super) struct Layers {
+pub(crate) struct Layers {
     layers: Vec<Layer>,
     norm: Tensor,
     rope: Rope,
@@ -62,7 +62,7 @@ struct Attention {
 
 impl Layers {
     /// `at` holds `layers.N` and `norm`.
-    pub(super) fn load(at: &At<'_>, config: &LayersConfig, precision: Precision) -> std::result::Result<Self, ModelError> {
+    pub(crate) fn load(at: &At<'_>, config: &LayersConfig, precision: Precision) -> std::result::Result<Self, ModelError> {
         let layers = (0..config.num_hidden_layers).map(|index| Layer::load(&at.at("layers").at(index), config, precision));
         Ok(Self {
             layers: layers.collect::<std::result::Result<_, _>>()?,
@@ -73,19 +73,19 @@ impl Layers {
     }
 
     /// Positions that the rotary table holds.
-    pub(super) fn max_positions(&self) -> usize {
+    pub(crate) fn max_positions(&self) -> usize {
         self.rope.positions
     }
 
     /// An empty cache for one slot.
-    pub(super) fn cache(&self, capacity: usize) -> Result<KvCache> {
+    pub(crate) fn cache(&self, capacity: usize) -> Result<KvCache> {
         let attention = self.layers.first().map(|layer| &layer.attention);
         let (kv_heads, head_dim) = attention.map_or((1, 1), |attention| (attention.kv_heads, attention.head_dim));
         KvCache::new(self.layers.len(), kv_heads, head_dim, capacity.min(self.max_positions()), self.norm.device())
     }
 
     /// `x`: rows x hidden, the segments' rows one after another; gives the normed hidden states of the same shape.
-    pub(super) fn forward(&self, x: &Tensor, segments: &mut [Segment<'_>], how: How) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor, segments: &mut [Segment<'_>], how: How) -> Result<Tensor> {
         let positions: Vec<u32> =
             segments.iter().flat_map(|segment| segment.cache.len()..segment.cache.len() + segment.rows).map(|at| at as u32).collect();
         let rotary = self.rope.at(&positions)?;
@@ -198,7 +198,7 @@ fn causal_mask(rows: usize, length: usize, device: &Device) -> Result<Tensor> {
 
 /// Cosines and sines of every position, positions x head_dim/2.
 #[derive(Debug)]
-pub(super) struct Rope {
+pub(crate) struct Rope {
     cos: Tensor,
     sin: Tensor,
     positions: usize,
@@ -206,7 +206,7 @@ pub(super) struct Rope {
 
 /// Those of the rows of one call.
 #[derive(Debug)]
-pub(super) struct Rotary {
+pub(crate) struct Rotary {
     pub cos: Tensor,
     pub sin: Tensor,
 }
@@ -216,7 +216,7 @@ const MAX_POSITIONS: usize = 65_536;
 
 impl Rope {
     /// Source: RoFormer (arXiv 2104.09864), angle = position / theta^(2i / head_dim), in f32 as the reference has it.
-    pub(super) fn new(head_dim: usize, theta: f64, positions: usize, device: &Device) -> Result<Self> {
+    pub(crate) fn new(head_dim: usize, theta: f64, positions: usize, device: &Device) -> Result<Self> {
         let positions = positions.clamp(1, MAX_POSITIONS);
         let half = head_dim / 2;
         let rate = |i: usize| 1.0 / (theta as f32).powf((2 * i) as f32 / head_dim as f32);
@@ -226,12 +226,12 @@ impl Rope {
         Ok(Self { cos: angles.cos()?, sin: angles.sin()?, positions })
     }
 
-    pub(super) fn device(&self) -> &Device {
+    pub(crate) fn device(&self) -> &Device {
         self.cos.device()
     }
 
     /// Fails for a position that the table does not hold.
-    pub(super) fn at(&self, positions: &[u32]) -> Result<Rotary> {
+    pub(crate) fn at(&self, positions: &[u32]) -> Result<Rotary> {
         let at = Tensor::new(positions, self.cos.device())?;
         Ok(Rotary { cos: self.cos.index_select(&at, D::Minus2)?, sin: self.sin.index_select(&at, D::Minus2)? })
     }

@@ -33,7 +33,7 @@ impl Precision {
 }
 
 /// `y = x W^T + b` over the last dimension of `x`, shape rows x inputs.
-pub(super) trait Linear: Debug + Send + Sync {
+pub(crate) trait Linear: Debug + Send + Sync {
     /// Each row as if it were the only one.
     fn rows(&self, x: &Tensor) -> Result<Tensor>;
 
@@ -45,7 +45,7 @@ pub(super) trait Linear: Debug + Send + Sync {
 }
 
 /// Puts a weight (outputs x inputs) behind the seam. A matrix whose inputs are no multiple of the block size stays f32.
-pub(super) fn load(weight: Tensor, bias: Option<Tensor>, precision: Precision) -> std::result::Result<Box<dyn Linear>, ModelError> {
+pub(crate) fn load(weight: Tensor, bias: Option<Tensor>, precision: Precision) -> std::result::Result<Box<dyn Linear>, ModelError> {
     let inputs = weight.dim(1)?;
     match precision.ggml().filter(|kind| inputs.is_multiple_of(kind.block_size())) {
         None => Ok(Box::new(Full { weight, bias })),
@@ -55,6 +55,12 @@ pub(super) fn load(weight: Tensor, bias: Option<Tensor>, precision: Precision) -
             Ok(Box::new(Quantised { weight: QMatMul::from_qtensor(weight)?, weight_bytes, bias }))
         }
     }
+}
+
+/// A weight (outputs x inputs) that its file has in blocks of few bits.
+pub(crate) fn of_quantised(weight: QTensor) -> std::result::Result<Box<dyn Linear>, ModelError> {
+    let weight_bytes = weight.storage_size_in_bytes();
+    Ok(Box::new(Quantised { weight: QMatMul::from_qtensor(weight)?, weight_bytes, bias: None }))
 }
 
 fn add_bias(y: Tensor, bias: Option<&Tensor>) -> Result<Tensor> {

@@ -34,7 +34,7 @@ pub fn detect_among(text: &str, allowed: &[&str], fallback: &str) -> String {
 }
 
 /// `pt_br` -> `pt-BR`, `ZH-hans` -> `zh-Hans`; `None` where it cannot be a tag. `auto` passes.
-pub(super) fn canonical_tag(value: &str) -> Option<String> {
+pub(crate) fn canonical_tag(value: &str) -> Option<String> {
     let mut tag = String::with_capacity(value.len());
     for (place, part) in value.trim().split(['-', '_']).enumerate() {
         let fits = match place {

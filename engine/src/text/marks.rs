@@ -26,7 +26,7 @@ pub enum Span<'a> {
 
 /// What must not be cut in the middle.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum AtomKind {
+pub(crate) enum AtomKind {
     Pause(u32),
     Voice(String),
     Language(String),
@@ -35,14 +35,14 @@ pub(super) enum AtomKind {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Atom {
-    pub(super) range: Range<usize>,
-    pub(super) kind: AtomKind,
+pub(crate) struct Atom {
+    pub(crate) range: Range<usize>,
+    pub(crate) kind: AtomKind,
 }
 
 impl Atom {
     /// A mark is not spoken; an escaped one is.
-    pub(super) fn is_mark(&self) -> bool {
+    pub(crate) fn is_mark(&self) -> bool {
         self.kind != AtomKind::Escaped
     }
 }
@@ -121,7 +121,7 @@ fn push_text<'a>(spans: &mut Vec<Span<'a>>, source: &'a str, range: Range<usize>
 
 /// All marks and escaped marks in order. Linear: a bracket is given up at the next bracket, at a control character or after
 /// [`MARK_LIMIT_CHARS`].
-pub(super) fn atoms(text: &str) -> Vec<Atom> {
+pub(crate) fn atoms(text: &str) -> Vec<Atom> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();
     let mut at = 0;

@@ -218,6 +218,8 @@ pub fn submission(texts: &[&str]) -> Submission {
         voice_id: Some("nora".into()),
         voices: Default::default(),
         languages: Vec::new(),
+        translate: false,
+        translator: None,
         options: GenerationOptions { language: "en-US".into(), seed: Some(7), ..GenerationOptions::default() },
         title: None,
         metadata: None,

@@ -126,6 +126,8 @@ fn submission(texts: Vec<String>) -> Submission {
         voice_id: Some("nora".into()),
         voices: Default::default(),
         languages: Vec::new(),
+        translate: false,
+        translator: None,
         options,
         title: None,
         metadata: None,
