@@ -125,7 +125,7 @@ async fn chunks_are_translated_once_and_spoken(database: Database) {
         options: GenerationOptions { seed: Some(5), ..GenerationOptions::default() },
         ..submission(&[])
     };
-    let texts = || vec![chunk("The dog runs through the garden every day.", "fr"), chunk("Hello to all of you out there.", "de")];
+    let texts = || vec![chunk("The dog runs through the garden every day.", "fr"), chunk("Hello to all of them.", "de")];
     let unknown = phrases.jobs.submit(OWNER, of(vec![chunk("Hello.", "tlh")])).await.unwrap_err();
     assert!(matches!(unknown, SubmitError::NoTranslator(NoTranslator::Target { .. })), "{unknown:?}");
     let none = phrases.bed.jobs.submit(OWNER, of(texts())).await.unwrap_err();
