@@ -13,7 +13,9 @@ pub mod qwen3_tts;
 pub mod resident;
 #[cfg(debug_assertions)]
 pub mod scripted;
+mod slaney;
 pub mod speech;
 pub mod text;
 pub mod translate;
+pub mod whisper;
 pub mod world;

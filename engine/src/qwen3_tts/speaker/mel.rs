@@ -10,6 +10,7 @@ use std::sync::Arc;
 use realfft::{RealFftPlanner, RealToComplex};
 
 use crate::qwen3_tts::ModelError;
+use crate::slaney::slaney;
 
 const FFT: usize = 1_024;
 const HOP: usize = 256;
@@ -36,7 +37,7 @@ impl LogMel {
         let window = (0..FFT).map(|at| f64::from((0.5 - 0.5 * (2.0 * PI * at as f64 / FFT as f64).cos()) as f32)).collect();
         let top_hz = f64::from(sample_rate_hz) / 2.0;
         let bin_hz = f64::from(sample_rate_hz) / FFT as f64;
-        Self { transform: RealFftPlanner::new().plan_fft_forward(FFT), window, bands: slaney(bands, top_hz, bin_hz) }
+        Self { transform: RealFftPlanner::new().plan_fft_forward(FFT), window, bands: slaney(bands, FFT / 2 + 1, top_hz, bin_hz) }
     }
 
     /// Frames x bands. At least 385 samples, or there is nothing to reflect.
@@ -68,40 +69,4 @@ fn reflected(samples: &[f32], by: usize) -> Vec<f64> {
     let before = samples[1..=by].iter().rev();
     let after = samples[samples.len() - 1 - by..samples.len() - 1].iter().rev();
     before.chain(samples).chain(after).map(|sample| f64::from(*sample)).collect()
-}
-
-/// Slaney's scale: linear up to 1 kHz, logarithmic above.
-const LINEAR_HZ: f64 = 200.0 / 3.0;
-const BREAK_HZ: f64 = 1_000.0;
-const BREAK_MEL: f64 = BREAK_HZ / LINEAR_HZ;
-
-fn log_step() -> f64 {
-    6.4_f64.ln() / 27.0
-}
-
-fn mel_of(hz: f64) -> f64 {
-    if hz < BREAK_HZ { hz / LINEAR_HZ } else { BREAK_MEL + (hz / BREAK_HZ).ln() / log_step() }
-}
-
-fn hz_of(mel: f64) -> f64 {
-    if mel < BREAK_MEL { mel * LINEAR_HZ } else { BREAK_HZ * ((mel - BREAK_MEL) * log_step()).exp() }
-}
-
-/// Triangles of equal area, their feet on the neighbours' peaks.
-fn slaney(bands: usize, top_hz: f64, bin_hz: f64) -> Vec<(usize, Vec<f64>)> {
-    let edges: Vec<f64> = (0..bands + 2).map(|at| hz_of(mel_of(top_hz) * at as f64 / (bands + 1) as f64)).collect();
-    let band = |index: usize| {
-        let (left, peak, right) = (edges[index], edges[index + 1], edges[index + 2]);
-        let height = 2.0 / (right - left);
-        let weights = (0..=FFT / 2).map(|bin| {
-            let hz = bin as f64 * bin_hz;
-            // librosa keeps its weights in f32.
-            f64::from((((hz - left) / (peak - left)).min((right - hz) / (right - peak)).max(0.0) * height) as f32)
-        });
-        let weights: Vec<f64> = weights.collect();
-        let first = weights.iter().position(|weight| *weight > 0.0).unwrap_or(0);
-        let last = weights.iter().rposition(|weight| *weight > 0.0).unwrap_or(0);
-        (first, weights[first..=last].to_vec())
-    };
-    (0..bands).map(band).collect()
 }
