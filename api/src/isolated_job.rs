@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::manage_models;
 use crate::serve::ServeError;
-use crate::{speech, translation};
+use crate::{speech, transcription, translation};
 
 /// The longest settings that are read.
 const SETTINGS_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -43,6 +43,7 @@ pub async fn run(job_id: Uuid, lease_no: i64) -> Result<String, ServeError> {
         downloads: Some(Arc::new(config.downloads())),
         library: Some(library.clone()),
         translators: Some(translation::translators(&config, &library, &residents)),
+        transcribers: Some(transcription::transcribers(&config, &library, &residents)),
     };
     let one_worker = Config { speech_workers: 1, ..config };
     let engine_folder = folder.clone();

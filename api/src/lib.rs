@@ -63,6 +63,7 @@ pub mod serve;
 pub mod speech;
 pub mod temporary_bytes;
 pub mod tls;
+pub mod transcription;
 pub mod translation;
 pub mod upload;
 pub mod voice_fields;

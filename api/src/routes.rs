@@ -13,8 +13,8 @@ use crate::body::DrainBody;
 use crate::cors::Cors;
 use crate::endpoints::{
     api_keys, audio, categories, chunk_audio, clone, design, docs, download, events, favorites, generate, generations, health, jobs,
-    models, montages, previews, queue, regenerate, system, text, timeline, timeline_media, translate, voice_archives, voices, websocket,
-    ws_ticket,
+    models, montages, previews, queue, regenerate, system, text, timeline, timeline_media, transcribe, translate, voice_archives, voices,
+    websocket, ws_ticket,
 };
 use crate::gate::{Access, BodyKind, Gate};
 use crate::host_check::HostPolicy;
@@ -169,6 +169,7 @@ pub fn table() -> Vec<Route> {
         }
         "Audio" {
             post("/api/download-video", scope(Scope::AudioProcess)) => download::download_video, adds_work;
+            post("/api/transcribe", scope(Scope::AudioProcess)) => transcribe::transcribe, multipart, adds_work;
             post("/api/translate", scope(Scope::AudioProcess)) => translate::translate, adds_work;
             post("/api/audio-duration", scope(Scope::AudioProcess)) => audio::audio_duration, light, multipart;
         }

@@ -29,7 +29,7 @@ use crate::create_key::{self, KeyCommandError, NewKey};
 use crate::keys::Key;
 use crate::listen::{self, Door, ListenError};
 use crate::manage_models::{self, ModelsError};
-use crate::{isolated_job, keep_limits, open_files, routes, speech, translation};
+use crate::{isolated_job, keep_limits, open_files, routes, speech, transcription, translation};
 
 /// How long open sockets may take to say goodbye.
 const SOCKETS_CLOSE_S: u64 = 5;
@@ -71,13 +71,18 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let engines = start_engines(&config, &folder, &library).await?;
     let unloader = tokio::spawn(speech::unload_idle(engines.residents().clone(), clock.clone()));
     let translators = translation::translators(&config, &library, engines.residents());
-    let accepting = JobsConfig { translators: Some(translators.clone()), ..jobs_config(&config, &instance, &engines) };
+    let transcribers = transcription::transcribers(&config, &library, engines.residents());
+    let accepting = JobsConfig {
+        translators: Some(translators.clone()),
+        transcribers: Some(transcribers.clone()),
+        ..jobs_config(&config, &instance, &engines)
+    };
     let jobs = Jobs::new(storage.clone(), engines.clone(), clock.clone(), accepting);
     let door = listen::open(&config).await?;
     let worker = match config.role {
         Role::All => {
             let work = worker_config(&config, &instance, library.clone(), &engines)?;
-            let work = WorkerConfig { translators: Some(translators), ..work };
+            let work = WorkerConfig { translators: Some(translators), transcribers: Some(transcribers), ..work };
             let worker = Worker::start(storage.clone(), engines.clone(), clock.clone(), &instance.node_id, work).await?;
             jobs.attach(&worker);
             Some(worker)
@@ -108,7 +113,12 @@ pub async fn work(config: Config) -> Result<(), ServeError> {
     let engines = start_engines(&config, &folder, &library).await?;
     let unloader = tokio::spawn(speech::unload_idle(engines.residents().clone(), clock.clone()));
     let translators = translation::translators(&config, &library, engines.residents());
-    let work = WorkerConfig { translators: Some(translators), ..worker_config(&config, &instance, library, &engines)? };
+    let transcribers = transcription::transcribers(&config, &library, engines.residents());
+    let work = WorkerConfig {
+        translators: Some(translators),
+        transcribers: Some(transcribers),
+        ..worker_config(&config, &instance, library, &engines)?
+    };
     let worker = Worker::start(storage.clone(), engines.clone(), clock, &instance.node_id, work).await?;
     tracing::info!(worker.slots = speech::slots(&config, &engines), server.version = env!("CARGO_PKG_VERSION"), "working");
     let signal = stop_signal().await?;

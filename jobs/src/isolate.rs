@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::download::DownloadConfig;
 use crate::job::{Committed, JobContext, JobError, JobKind};
 use crate::tool::Tools;
+use crate::transcribers::Transcribers;
 use crate::translators::Translators;
 
 /// How to start the other process: the arguments are followed by the job's id and lease number.
@@ -102,6 +103,7 @@ pub struct Outside {
     pub downloads: Option<Arc<DownloadConfig>>,
     pub library: Option<Arc<Library>>,
     pub translators: Option<Arc<Translators>>,
+    pub transcribers: Option<Arc<Transcribers>>,
 }
 
 /// The other process' side: runs a job whose lease its parent holds and keeps alive. `token` fires when the parent is gone.
@@ -118,11 +120,23 @@ pub async fn run_isolated(
         let job = storage::leases::find_leased(storage.rows.read(), fence).await?.ok_or(JobError::Fenced)?;
         let kind = JobKind::parse(&job.kind, &job.payload).map_err(|error| JobError::Discard(format!("payload: {error}")))?;
         let temporary_folder = temporary_folder.as_path().into();
-        let Outside { tools, downloads, library, translators } = outside;
+        let Outside { tools, downloads, library, translators, transcribers } = outside;
         let in_flight = Arc::default();
         let job = Arc::new(job);
-        let context =
-            JobContext { storage, engines, clock, temporary_folder, tools, downloads, library, translators, in_flight, job, token };
+        let context = JobContext {
+            storage,
+            engines,
+            clock,
+            temporary_folder,
+            tools,
+            downloads,
+            library,
+            translators,
+            transcribers,
+            in_flight,
+            job,
+            token,
+        };
         kind.run(&context).await
     };
     match ended.await {

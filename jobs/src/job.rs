@@ -20,6 +20,7 @@ use crate::merge_chunks::MergeChunks;
 use crate::merge_timeline::MergeTimeline;
 use crate::speak_chunk::SpeakChunk;
 use crate::tool::Tools;
+use crate::transcribers::Transcribers;
 use crate::translators::Translators;
 
 /// Everything that a run may touch.
@@ -37,6 +38,8 @@ pub(crate) struct JobContext {
     pub library: Option<Arc<Library>>,
     /// Of a process that translates.
     pub translators: Option<Arc<Translators>>,
+    /// Of a process that transcribes.
+    pub transcribers: Option<Arc<Transcribers>>,
     pub job: Arc<ClaimedJob>,
     /// Fires when the run must stop.
     pub token: CancellationToken,

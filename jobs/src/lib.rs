@@ -52,6 +52,9 @@ mod suspect;
 pub mod sweep;
 pub mod timeline;
 pub mod tool;
+pub mod transcribe_sound;
+pub mod transcribers;
+pub mod transcript;
 mod translate_chunk;
 pub mod translate_text;
 pub mod translators;
@@ -75,6 +78,7 @@ use crate::lease::Leases;
 use crate::plan::PlanLimits;
 use crate::room::{Full, Room, RoomConfig};
 use crate::tool::{Tools, ToolsConfig};
+use crate::transcribers::Transcribers;
 use crate::translators::Translators;
 use crate::worker::Worker;
 
@@ -98,6 +102,8 @@ pub struct JobsConfig {
     pub tools: ToolsConfig,
     /// Where none, nothing is translated.
     pub translators: Option<Arc<Translators>>,
+    /// Where none, nothing is transcribed.
+    pub transcribers: Option<Arc<Transcribers>>,
 }
 
 /// Conversions at a time.
@@ -107,7 +113,7 @@ impl JobsConfig {
     pub fn new(temporary_folder: PathBuf) -> Self {
         let room = RoomConfig { open_generations_max: 100_000, wait_max_s: 7 * 24 * 60 * 60, retry_after_s: 30 };
         let (limits, tools) = (PlanLimits::default(), ToolsConfig::none());
-        Self { limits, room, slots: 4, engine: EngineWish::Auto, temporary_folder, tools, translators: None }
+        Self { limits, room, slots: 4, engine: EngineWish::Auto, temporary_folder, tools, translators: None, transcribers: None }
     }
 }
 

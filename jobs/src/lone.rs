@@ -24,6 +24,7 @@ use crate::pull_model::PullModel;
 use crate::room::{Full, FullReason};
 use crate::settle::{CODE_CRASHED, Verdict};
 use crate::submission::{SubmitError, TraceContext};
+use crate::transcribe_sound::TranscribeSound;
 use crate::translate_text::TranslateText;
 use crate::view::{CancelOutcome, JobFailure};
 
@@ -41,6 +42,7 @@ pub(crate) enum LoneKind {
     Download(DownloadVideo),
     Pull(PullModel),
     Translate(TranslateText),
+    Transcribe(TranscribeSound),
 }
 
 /// How a job ended without being done.
@@ -63,6 +65,7 @@ impl LoneKind {
             DownloadVideo::NAME => serde_json::from_str(payload).map(Self::Download),
             PullModel::NAME => serde_json::from_str(payload).map(Self::Pull),
             TranslateText::NAME => serde_json::from_str(payload).map(Self::Translate),
+            TranscribeSound::NAME => serde_json::from_str(payload).map(Self::Transcribe),
             _ => return None,
         })
     }
@@ -75,6 +78,7 @@ impl LoneKind {
             Self::Download(_) => DownloadVideo::NAME,
             Self::Pull(_) => PullModel::NAME,
             Self::Translate(_) => TranslateText::NAME,
+            Self::Transcribe(_) => TranscribeSound::NAME,
         }
     }
 
@@ -86,6 +90,7 @@ impl LoneKind {
             Self::Download(_) => DownloadVideo::QUEUE,
             Self::Pull(_) => PullModel::QUEUE,
             Self::Translate(_) => TranslateText::QUEUE,
+            Self::Transcribe(_) => TranscribeSound::QUEUE,
         }
     }
 
@@ -97,6 +102,7 @@ impl LoneKind {
             Self::Download(_) => DownloadVideo::ATTEMPTS_MAX,
             Self::Pull(_) => PullModel::ATTEMPTS_MAX,
             Self::Translate(_) => TranslateText::ATTEMPTS_MAX,
+            Self::Transcribe(_) => TranscribeSound::ATTEMPTS_MAX,
         }
     }
 
@@ -108,6 +114,7 @@ impl LoneKind {
             Self::Download(_) => DownloadVideo::TIMEOUT_MS,
             Self::Pull(_) => PullModel::TIMEOUT_MS,
             Self::Translate(_) => TranslateText::TIMEOUT_MS,
+            Self::Transcribe(_) => TranscribeSound::TIMEOUT_MS,
         }
     }
 
@@ -119,6 +126,7 @@ impl LoneKind {
             Self::Download(job) => serde_json::to_string(job),
             Self::Pull(job) => serde_json::to_string(job),
             Self::Translate(job) => serde_json::to_string(job),
+            Self::Transcribe(job) => serde_json::to_string(job),
         }
     }
 
@@ -130,6 +138,7 @@ impl LoneKind {
             Self::Download(job) => job.run(context).await,
             Self::Pull(job) => job.run(context).await,
             Self::Translate(job) => job.run(context).await,
+            Self::Transcribe(job) => job.run(context).await,
         }
     }
 
@@ -142,6 +151,7 @@ impl LoneKind {
             Self::Download(_) => None,
             Self::Pull(_) => None,
             Self::Translate(_) => None,
+            Self::Transcribe(_) => None,
         }
     }
 
@@ -155,6 +165,7 @@ impl LoneKind {
             // What was fetched is gone on with.
             Self::Pull(_) => Ok(Vec::new()),
             Self::Translate(job) => job.ended(tx, job_id, end).await.map(|()| Vec::new()),
+            Self::Transcribe(job) => job.ended(tx, job_id, end).await,
         }
     }
 
@@ -167,6 +178,7 @@ impl LoneKind {
             Self::Download(_) => Ok(true),
             Self::Pull(_) => Ok(true),
             Self::Translate(_) => Ok(true),
+            Self::Transcribe(_) => Ok(true),
         }
     }
 }
@@ -188,6 +200,7 @@ pub(crate) fn shown_as(kind: &str) -> Option<&'static str> {
         DownloadVideo::NAME => Some(DownloadVideo::SHOWN_AS),
         PullModel::NAME => Some(PullModel::SHOWN_AS),
         TranslateText::NAME => Some(TranslateText::SHOWN_AS),
+        TranscribeSound::NAME => Some(TranscribeSound::SHOWN_AS),
         _ => None,
     }
 }

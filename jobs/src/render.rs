@@ -242,7 +242,10 @@ fn report_of(chunks: &[Chunk], report: &MergeReport) -> Value {
         .iter()
         .map(|place| {
             let id = chunks[place.index].id;
-            json!({"index": id.index, "take": id.take, "start_ms": place.start_ms, "end_ms": place.end_ms})
+            json!({
+                "index": id.index, "take": id.take, "start_ms": place.start_ms, "end_ms": place.end_ms,
+                "lead_ms": place.trimmed_lead_ms,
+            })
         })
         .collect();
     json!({

@@ -253,6 +253,8 @@ pub enum SubmitError {
     ToolMissing(#[from] crate::tool::ToolMissing),
     #[error(transparent)]
     NoTranslator(#[from] crate::translators::NoTranslator),
+    #[error(transparent)]
+    NoTranscriber(#[from] crate::transcribers::NoTranscriber),
     #[error("queue full")]
     QueueFull(crate::room::Full),
     #[error(transparent)]

@@ -27,6 +27,7 @@ use crate::recover;
 use crate::settle::{self, Pace, Verdict};
 use crate::sweep::{self, SweepConfig};
 use crate::tool::{Tools, ToolsConfig};
+use crate::transcribers::Transcribers;
 use crate::translators::Translators;
 
 #[derive(Debug, Clone)]
@@ -40,6 +41,8 @@ pub struct WorkerConfig {
     pub library: Option<Arc<Library>>,
     /// Where none, nothing is translated.
     pub translators: Option<Arc<Translators>>,
+    /// Where none, nothing is transcribed.
+    pub transcribers: Option<Arc<Transcribers>>,
     /// A job under which so many workers have died is discarded; with `isolation`, the last of these runs is in a process of its own, and
     /// only that process' death counts against it.
     pub crashes_max: i64,
@@ -68,6 +71,7 @@ impl WorkerConfig {
             lease: LeaseConfig::default(),
             library: None,
             translators: None,
+            transcribers: None,
             crashes_max: 3,
             isolation: None,
             ageing_ms: 60_000,
@@ -317,6 +321,7 @@ async fn run(shared: &Arc<WorkerShared>, leased: &Leased) -> Result<Committed, J
         in_flight: shared.context.in_flight.clone(),
         library: shared.config.library.clone(),
         translators: shared.config.translators.clone(),
+        transcribers: shared.config.transcribers.clone(),
         job: leased.job.clone(),
         token: attempt_token.clone(),
     };

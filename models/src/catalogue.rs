@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::manifest::{Manifest, ManifestError};
 
-const BUILTIN: [&str; 8] = [
+const BUILTIN: [&str; 14] = [
     include_str!("../catalogue/madlad-400-3b-mt.toml"),
     include_str!("../catalogue/qwen3-4b-instruct-2507.toml"),
     include_str!("../catalogue/qwen3-4b-instruct-2507-gguf.toml"),
@@ -14,6 +14,12 @@ const BUILTIN: [&str; 8] = [
     include_str!("../catalogue/qwen3-tts-1.7b-base.toml"),
     include_str!("../catalogue/qwen3-tts-1.7b-customvoice.toml"),
     include_str!("../catalogue/qwen3-tts-1.7b-voicedesign.toml"),
+    include_str!("../catalogue/whisper-tiny.toml"),
+    include_str!("../catalogue/whisper-base.toml"),
+    include_str!("../catalogue/whisper-small.toml"),
+    include_str!("../catalogue/whisper-medium.toml"),
+    include_str!("../catalogue/whisper-large-v3.toml"),
+    include_str!("../catalogue/whisper-large-v3-turbo.toml"),
 ];
 
 /// Why the catalogue can't be read: an operator's file is wrong.
@@ -92,9 +98,12 @@ mod tests {
         let ids: std::collections::BTreeSet<&str> = catalogue.all().iter().map(|manifest| manifest.id.as_str()).collect();
         assert_eq!(ids.len(), BUILTIN.len());
         for manifest in catalogue.all() {
-            assert!(manifest.size_bytes() > 1_000_000_000 && !manifest.licence.is_empty() && !manifest.memory_mb.is_empty());
+            let transcribes = manifest.family == Family::Whisper;
+            let least_bytes = if transcribes { 100_000_000 } else { 1_000_000_000 };
+            assert!(manifest.size_bytes() > least_bytes && !manifest.licence.is_empty() && !manifest.memory_mb.is_empty());
             let translates = matches!(manifest.family, Family::Madlad | Family::Qwen3);
             assert_eq!(manifest.can(Ability::Translate), translates, "{}", manifest.id);
+            assert_eq!(manifest.can(Ability::Transcribe), transcribes, "{}", manifest.id);
         }
         assert!(catalogue.all().iter().any(|manifest| manifest.can(Ability::Design)));
     }

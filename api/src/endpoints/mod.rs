@@ -24,6 +24,7 @@ pub mod system;
 pub mod text;
 pub mod timeline;
 pub mod timeline_media;
+pub mod transcribe;
 pub mod translate;
 pub mod voice_archives;
 pub mod voices;
@@ -34,6 +35,7 @@ use ::jobs::format::ConvertError;
 use ::jobs::montages::GENERATIONS_MAX;
 use ::jobs::room::{Full, FullReason};
 use ::jobs::submission::SubmitError;
+use ::jobs::transcribers::NoTranscriber;
 use ::jobs::translators::NoTranslator;
 use uuid::Uuid;
 
@@ -87,6 +89,7 @@ impl From<SubmitError> for Problem {
             }
             SubmitError::ToolMissing(missing) => missing.into(),
             SubmitError::NoTranslator(none) => none.into(),
+            SubmitError::NoTranscriber(none) => none.into(),
             SubmitError::QueueFull(full) => full.into(),
             SubmitError::Storage(error) => error.into(),
         }
@@ -107,6 +110,24 @@ impl From<NoTranslator> for Problem {
                 Self::new(Code::ModelNotInstalled, detail).retry_after(60).mended_by(command)
             }
             NoTranslator::Broken(why) => Self::internal(why),
+        }
+    }
+}
+
+impl From<NoTranscriber> for Problem {
+    fn from(none: NoTranscriber) -> Self {
+        match none {
+            NoTranscriber::Unknown(id) => {
+                Self::invalid_field("model", format!("\"{id}\" is no model that transcribes: GET /api/models lists them"))
+            }
+            NoTranscriber::Language { language, model, known } => {
+                Self::invalid_field("language", format!("{model} does not know \"{language}\"; it knows {known}"))
+            }
+            NoTranscriber::NotInstalled { what, command } => {
+                let detail = format!("{what} is not installed; this installs it on the server: {command}");
+                Self::new(Code::ModelNotInstalled, detail).retry_after(60).mended_by(command)
+            }
+            NoTranscriber::Broken(why) => Self::internal(why),
         }
     }
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::wire::download::DownloadResult;
 use crate::wire::time::rfc3339;
 use crate::wire::timeline::render_url;
+use crate::wire::transcribe::Transcription;
 use crate::wire::translate::Translation;
 use crate::wire::voice::CloneQuality;
 
@@ -89,6 +90,7 @@ pub enum JobResult {
     Design(DesignResult),
     Preview(PreviewResult),
     Translation(Translation),
+    Transcription(Transcription),
 }
 
 /// A voice made of a description.
@@ -223,6 +225,8 @@ pub struct ChunkPlace {
     pub index: u32,
     pub start_ms: i64,
     pub end_ms: i64,
+    /// Silence that was cut from the chunk's begin.
+    pub lead_ms: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]

@@ -20,6 +20,7 @@ pub mod split;
 pub mod system;
 pub mod time;
 pub mod timeline;
+pub mod transcribe;
 pub mod translate;
 pub mod voice;
 pub mod voice_archive;

@@ -5,6 +5,7 @@
 
 mod cases;
 mod translators;
+mod whisper;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ fn main() -> ExitCode {
         eprintln!("usage: parity DIR");
         return ExitCode::from(2);
     };
-    match translators::run(&folder) {
+    match whisper::run(&folder).transpose().or_else(|| translators::run(&folder).transpose()).transpose() {
         Ok(None) => {}
         Ok(Some(compared)) => return print(&compared),
         Err(error) => {

@@ -57,7 +57,7 @@ fn seven() -> usize {
 /// `generation_config.json`, as far as it is there.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct GenerationConfig {
+pub(super) struct GenerationConfig {
     /// Layer and head of each head of the decoder that looks where its word is said.
     pub alignment_heads: Option<Vec<(usize, usize)>>,
     pub suppress_tokens: Option<Vec<i64>>,

@@ -102,14 +102,7 @@ impl Decoder {
         self.scores.block(&last)?.squeeze(0)?.to_vec1()
     }
 
-    fn states(
-        &self,
-        ids: &[u32],
-        heard: &Heard,
-        cache: &mut KvCache,
-        wanted: &[(usize, usize)],
-        looks: &mut Looks,
-    ) -> Result<Tensor> {
+    fn states(&self, ids: &[u32], heard: &Heard, cache: &mut KvCache, wanted: &[(usize, usize)], looks: &mut Looks) -> Result<Tensor> {
         let (rows, before) = (ids.len(), cache.len());
         let device = self.tokens.device();
         let embedded = self.tokens.index_select(&Tensor::new(ids, device)?, 0)?;

@@ -28,6 +28,7 @@ pub struct Parts {
     pub(super) mel: LogMel,
     pub(super) encoder: Encoder,
     pub(super) decoder: Decoder,
+    bytes: u64,
 }
 
 /// Scores of a text, and where all heads looked.
@@ -53,6 +54,11 @@ impl Whisper {
         self.parts.config.window_samples()
     }
 
+    /// What its weights take in memory.
+    pub fn bytes(&self) -> u64 {
+        self.parts.bytes
+    }
+
     /// As the model calls them; empty for a model of one language.
     pub fn languages(&self) -> Vec<String> {
         self.tokens.languages.keys().cloned().collect()
@@ -69,11 +75,14 @@ impl Parts {
         let generation = GenerationConfig::load(folder)?;
         let weights = Weights::open(&folder.join("model.safetensors"), &Device::Cpu)?;
         let model = weights.root().at("model");
+        let encoder = Encoder::load(&model.at("encoder"), &config, precision)?;
+        let decoder = Decoder::load(&model.at("decoder"), &config, precision)?;
         Ok(Self {
             alignment_heads: generation.alignment_heads(&config),
             mel: LogMel::new(config.num_mel_bins, config.window_samples()),
-            encoder: Encoder::load(&model.at("encoder"), &config, precision)?,
-            decoder: Decoder::load(&model.at("decoder"), &config, precision)?,
+            encoder,
+            decoder,
+            bytes: weights.held_bytes(),
             config,
         })
     }
@@ -99,7 +108,8 @@ impl Parts {
         let heard = self.decoder.hear(states)?;
         let mut cache = self.decoder.cache()?;
         let heads = self.config.decoder_attention_heads;
-        let all: Vec<(usize, usize)> = (0..self.config.decoder_layers).flat_map(|layer| (0..heads).map(move |head| (layer, head))).collect();
+        let all: Vec<(usize, usize)> =
+            (0..self.config.decoder_layers).flat_map(|layer| (0..heads).map(move |head| (layer, head))).collect();
         let mut read = Read { logits: Vec::new(), looks: vec![vec![Vec::new(); heads]; self.config.decoder_layers] };
         for part in ids.chunks(at_once.max(1)) {
             let mut looks = Looks::new();
@@ -116,20 +126,5 @@ impl Parts {
         let mut each = || if go_on().is_break() { Err(TranscribeError::Stopped) } else { Ok(()) };
         let states = self.encoder.run(&mel, &mut each)?;
         Ok(self.decoder.hear(&states)?)
-    }
-
-    /// About, in memory.
-    pub fn size_bytes(&self, precision: Precision) -> u64 {
-        let config = &self.config;
-        let layer = |feed: usize, attentions: usize| attentions * 4 * config.d_model * config.d_model + 2 * config.d_model * feed;
-        let layers = config.encoder_layers * layer(config.encoder_ffn_dim, 1) + config.decoder_layers * layer(config.decoder_ffn_dim, 2);
-        let embedding = config.vocab_size * config.d_model;
-        // Of 32 weights: 4 bytes each, or one each with a scale of two, or half of one.
-        let block = match precision {
-            Precision::F32 => 128,
-            Precision::Q8 => 34,
-            Precision::Q4 => 18,
-        };
-        (embedding * 4 + (layers + embedding) / 32 * block) as u64
     }
 }

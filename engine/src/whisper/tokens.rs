@@ -143,7 +143,8 @@ impl Tokens {
         let mut words: Vec<(String, Vec<u32>)> = Vec::new();
         for (piece, ids) in pieces {
             let punctuation = piece.trim();
-            let begins = piece.starts_with(' ') || (punctuation.chars().count() == 1 && punctuation.chars().all(|c| c.is_ascii_punctuation()));
+            let begins =
+                piece.starts_with(' ') || (punctuation.chars().count() == 1 && punctuation.chars().all(|c| c.is_ascii_punctuation()));
             match words.last_mut() {
                 Some((word, before)) if !begins => {
                     word.push_str(&piece);

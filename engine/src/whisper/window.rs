@@ -5,7 +5,7 @@ use super::decode::{Before, Decoded, decode};
 use super::decoder::{Heard, Looks};
 use super::model::Whisper;
 use super::segments::{Piece, cut};
-use super::{GoOn, SAMPLE_RATE_HZ, Segment, TranscribeError, Wish, WindowText, Word, words};
+use super::{GoOn, SAMPLE_RATE_HZ, Segment, TranscribeError, WindowText, Wish, Word, words};
 use crate::qwen3_tts::ModelError;
 
 /// Below -60 dB of full scale there is nothing to hear.

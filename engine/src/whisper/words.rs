@@ -230,7 +230,8 @@ mod tests {
 
     #[test]
     fn punctuation_goes_with_its_word_and_pauses_with_none() {
-        let mut words = vec![word(" (", 0, 10), word("one", 10, 300), word(")", 300, 320), word(".", 320, 5_000), word(" two", 5_000, 5_300)];
+        let mut words =
+            vec![word(" (", 0, 10), word("one", 10, 300), word(")", 300, 320), word(".", 320, 5_000), word(" two", 5_000, 5_300)];
         shorten(&mut words);
         assert!(words[3].end_ms < 1_000);
         let texts: Vec<String> = with_punctuation(words).into_iter().map(|word| word.word).collect();
