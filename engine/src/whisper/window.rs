@@ -131,8 +131,18 @@ impl Whisper {
         let looks: Vec<Vec<Vec<f32>>> = looks.into_iter().map(|(_, weights)| rows(weights)).collect::<Result<_, _>>()?;
         let begins = words::align(&looks, self.parts.config.median_filter_width);
         let split = self.tokens.words(&text, language);
-        let mut timed = words::timed(&split, &begins, &probabilities);
-        words::snug(&mut timed, samples);
-        Ok(words::shared_out(&split, timed, &of_pieces))
+        let timed = words::timed(&split, &begins, &probabilities);
+        let mut placed = words::shared_out(&split, timed, &of_pieces);
+        for (words, piece) in placed.iter_mut().zip(pieces) {
+            // Nothing comes after it that the heads could look at.
+            if let Some(last) = words.last_mut() {
+                last.end_ms = last.end_ms.max(u64::from(piece.end) * super::config::POSITION_MS);
+            }
+        }
+        let counts: Vec<usize> = placed.iter().map(Vec::len).collect();
+        let mut all: Vec<Word> = placed.into_iter().flatten().collect();
+        words::snug(&mut all, samples);
+        let mut all = all.into_iter();
+        Ok(counts.into_iter().map(|count| all.by_ref().take(count).collect()).collect())
     }
 }

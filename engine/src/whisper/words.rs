@@ -1,6 +1,8 @@
 //! When each word was said, from where the alignment heads looked: normalised over the ids, smoothed by a median, averaged over heads, and the
 //! cheapest monotone path through it. Source: `timing.py` of openai-whisper (dynamic time warping after Sakoe and Chiba 1978). Pure.
 
+use std::ops::Range;
+
 use super::Word;
 use super::config::POSITION_MS;
 use super::tokens::{Joined, joined};
@@ -11,6 +13,13 @@ const SENTENCE_ENDS: &str = ".。!！?？";
 /// Below -50 dB of full scale nobody speaks.
 const SILENCE: f32 = 104.0 / 32_768.0;
 const SAMPLES_A_MS: usize = 16;
+const FRAME_MS: u64 = 10;
+/// Shorter silences are stops within words.
+const GAP_MS_MIN: u64 = 100;
+const PAUSE_MS_MIN: u64 = 130;
+/// So near to a gap, or a pause, a word's edge belongs to it.
+const NEAR_MS: u64 = 40;
+const PAUSE_NEAR_MS: u64 = 200;
 
 /// The position of the encoder at which each row begins. `looks`: for each head rows x positions, the weights of a softmax. Rows begin in
 /// order; there are as many results as rows.
@@ -193,16 +202,45 @@ fn with_punctuation(words: Vec<Word>) -> Vec<Word> {
     kept
 }
 
-/// A word does not last into the silence around it.
+/// Where nothing is heard for long enough to be no part of a word, in ms.
+fn gaps(samples: &[f32]) -> Vec<Range<u64>> {
+    let mut gaps: Vec<Range<u64>> = Vec::new();
+    for (at, frame) in samples.chunks(FRAME_MS as usize * SAMPLES_A_MS).enumerate() {
+        if frame.iter().any(|sample| sample.abs() > SILENCE) {
+            continue;
+        }
+        let from = at as u64 * FRAME_MS;
+        match gaps.last_mut() {
+            Some(gap) if gap.end == from => gap.end += FRAME_MS,
+            _ => gaps.push(from..from + FRAME_MS),
+        }
+    }
+    gaps.retain(|gap| gap.end - gap.start >= GAP_MS_MIN);
+    gaps
+}
+
+/// A word does not last into the silence around it. The heads look a little early, so that a word that is said after a pause seems to begin before
+/// it: near a pause, words end and begin where it does. `words` are in order.
 pub(super) fn snug(words: &mut [Word], samples: &[f32]) {
-    for word in words {
-        let place = |ms: u64| (ms as usize).saturating_mul(SAMPLES_A_MS).min(samples.len());
-        let within = &samples[place(word.start_ms)..place(word.end_ms)];
-        let loud = |sample: &f32| sample.abs() > SILENCE;
-        if let (Some(first), Some(last)) = (within.iter().position(loud), within.iter().rposition(loud)) {
-            let start_ms = word.start_ms;
-            word.end_ms = start_ms + (last / SAMPLES_A_MS) as u64 + 1;
-            word.start_ms = start_ms + (first / SAMPLES_A_MS) as u64;
+    let gaps = gaps(samples);
+    let is_pause = |gap: &Range<u64>| gap.end - gap.start >= PAUSE_MS_MIN;
+    for word in words.iter_mut() {
+        for gap in &gaps {
+            let near_ms = if is_pause(gap) { PAUSE_NEAR_MS } else { NEAR_MS };
+            if (gap.start.saturating_sub(near_ms)..gap.end).contains(&word.start_ms) && gap.end < word.end_ms {
+                word.start_ms = gap.end;
+            }
+        }
+    }
+    for at in 0..words.len() {
+        let next_ms = words.get(at + 1).map_or(u64::MAX, |next| next.start_ms.saturating_add(1));
+        let word = &mut words[at];
+        for gap in gaps.iter().filter(|gap| word.start_ms < gap.start) {
+            let before = is_pause(gap) && gap.end <= next_ms && word.end_ms + PAUSE_NEAR_MS >= gap.start;
+            if (before || word.end_ms > gap.start) && word.end_ms <= gap.end + NEAR_MS {
+                word.end_ms = gap.start;
+                break;
+            }
         }
     }
 }
@@ -236,9 +274,16 @@ mod tests {
         assert!(words[3].end_ms < 1_000);
         let texts: Vec<String> = with_punctuation(words).into_iter().map(|word| word.word).collect();
         assert_eq!(texts, [" (one).", " two"]);
-        let mut words = vec![word("one", 0, 100)];
-        let samples: Vec<f32> = (0..1_600).map(|at| if (320..640).contains(&at) { 0.5 } else { 0.0 }).collect();
+    }
+
+    #[test]
+    fn words_end_and_begin_at_pauses() {
+        // Sound until 300 ms, from 500 to 700 ms, and from 760 ms on.
+        let heard = |ms: usize| ms < 300 || (500..700).contains(&ms) || ms >= 760;
+        let samples: Vec<f32> = (0..1_000 * SAMPLES_A_MS).map(|at| if heard(at / SAMPLES_A_MS) { 0.5 } else { 0.0 }).collect();
+        let mut words = vec![word("one", 0, 180), word("two", 180, 840), word("three", 840, 1_000)];
         snug(&mut words, &samples);
-        assert_eq!((words[0].start_ms, words[0].end_ms), (20, 40));
+        let times: Vec<(u64, u64)> = words.iter().map(|word| (word.start_ms, word.end_ms)).collect();
+        assert_eq!(times, [(0, 300), (500, 840), (840, 1_000)], "the stop within the second word is no pause");
     }
 }
