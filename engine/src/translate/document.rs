@@ -198,7 +198,7 @@ mod tests {
             "{made}"
         );
         assert_eq!(translated("Hello there.", Some("en"), "en-GB"), "Hello there.");
-        assert_eq!(Document::of(text, None).source, "en");
+        assert_eq!(Document::of("This sentence is plain English, as anyone can hear.", None).source, "en");
     }
 
     #[test]

@@ -136,7 +136,7 @@ mod tests {
     impl Table {
         fn logits(&self, token: u32) -> Result<Tensor> {
             let (first, second) = self.next[token as usize];
-            let mut logits = vec![f32::NAN, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0];
+            let mut logits = vec![f32::NAN; 8];
             logits[second as usize] = 1.0;
             logits[first as usize] = 2.0;
             Tensor::new(logits, &Device::Cpu)
