@@ -25,6 +25,7 @@ use crate::failures::{Failures, FailuresConfig};
 use crate::imports::Imports;
 use crate::key_use::KeyUse;
 use crate::limits::Limits;
+use crate::machine_watch::MachineWatch;
 use crate::problem::Problem;
 use crate::queue_watch::QueueWatch;
 use crate::temporary_bytes::{TemporaryBytes, TemporaryBytesConfig};
@@ -54,6 +55,7 @@ pub struct AppState {
     pub process: String,
     pub tails: EventTails,
     pub queue_watch: QueueWatch,
+    pub machine: MachineWatch,
     /// Fires when the server begins to stop: nobody waits for a job any longer.
     pub stopping: CancellationToken,
     /// Fires when the workers have stopped: open event connections close.
@@ -87,6 +89,7 @@ impl App {
             process: format!("{node_id}/{}", Uuid::now_v7()),
             tails: EventTails::new(storage.rows.clone(), clock.clone()),
             queue_watch: QueueWatch::new(storage.rows.clone(), clock.clone()),
+            machine: MachineWatch::new(config.data_dir.clone(), clock.clone()),
             stopping: CancellationToken::new(),
             closing: CancellationToken::new(),
             subscribers: TaskTracker::new(),

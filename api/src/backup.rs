@@ -5,8 +5,9 @@ use std::path::Path;
 use storage::backup::{self, BackupReport};
 use storage::data_folder::DataFolder;
 use storage::rows::RowsConfig;
-use storage::{Blobs, Rows, StorageError};
+use storage::{Rows, StorageError};
 
+use crate::blob_store;
 use crate::config::Config;
 
 pub async fn backup(config: &Config, folder: &Path) -> Result<BackupReport, StorageError> {
@@ -15,7 +16,7 @@ pub async fn backup(config: &Config, folder: &Path) -> Result<BackupReport, Stor
         return Err(StorageError::DataFolder(format!("{} holds nothing to copy", config.data_dir.display())));
     }
     let rows = Rows::open(&RowsConfig::new(config.database_url(&from))).await?;
-    let report = backup::backup(&rows, &Blobs::open_local(&from.blobs())?, folder).await?;
+    let report = backup::backup(&rows, &blob_store::open(config, &from)?, folder).await?;
     rows.close().await;
     Ok(report)
 }

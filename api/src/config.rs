@@ -11,7 +11,7 @@ use jobs::download::DownloadConfig;
 use jobs::tool::{ProcessLimits, ToolsConfig};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::decode_hosts;
+use crate::{blob_store, decode_hosts};
 use crate::download_reader::DownloadReader;
 
 pub const ENV_PREFIX: &str = "CLONYVOICE_";
@@ -25,6 +25,15 @@ pub struct Config {
     pub listen: SocketAddr,
     /// `postgres://...` for several nodes; default: SQLite in the data folder.
     pub database_url: Option<String>,
+    /// `s3://bucket` or `s3://bucket/prefix` for several nodes; default: a folder in the data folder. Credentials and region are the usual
+    /// `AWS_*` variables.
+    pub blob_store_url: Option<String>,
+    /// Of a store that is not Amazon's.
+    pub s3_endpoint: Option<String>,
+    /// `endpoint/bucket/key` instead of `bucket.endpoint/key`.
+    pub s3_path_style: bool,
+    /// Audio is answered with a redirection to the bucket, at an address that works for so long; 0 sends it through the server.
+    pub s3_presigned_s: u64,
     /// `all`, or `api`: answer requests and leave the work to `clonyvoice work`.
     pub role: Role,
     /// Names beside loopback and the listen address that a `Host` header may hold, without port.
@@ -230,6 +239,10 @@ impl Config {
             data_dir,
             listen: SocketAddr::from(([127, 0, 0, 1], 8765)),
             database_url: None,
+            blob_store_url: None,
+            s3_endpoint: None,
+            s3_path_style: true,
+            s3_presigned_s: 0,
             role: Role::All,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
@@ -401,6 +414,15 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
     if let Some(wrong) = config.download_allowed.iter().find(|text| text.parse::<SocketAddr>().is_err()) {
         return Err(("download_allowed", format!("\"{wrong}\" is no address with a port, such as 192.168.1.5:8096")));
     }
+    blob_store::of_config(config).map_err(|error| ("blob_store_url", error))?;
+    if let Some(endpoint) = config.s3_endpoint.as_ref().filter(|endpoint| !is_origin(endpoint)) {
+        return Err(("s3_endpoint", format!("\"{endpoint}\" is no address such as http://10.0.0.5:9000")));
+    }
+    if config.blob_store_url.is_none() && (config.s3_endpoint.is_some() || config.s3_presigned_s > 0) {
+        let set = if config.s3_endpoint.is_some() { "s3_endpoint" } else { "s3_presigned_s" };
+        return Err((set, "is of no use without blob_store_url".into()));
+    }
+    within("s3_presigned_s", config.s3_presigned_s, 0, 7 * 24 * 60 * 60)?;
     within("download_bytes_max", config.download_bytes_max, 1024, 1 << 40)?;
     within("download_wall_ms_max", config.download_wall_ms_max, 1_000, 50 * 60 * 1_000)?;
     within("speech_workers", config.speech_workers.into(), 0, 256)?;

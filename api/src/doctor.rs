@@ -6,15 +6,19 @@ use std::path::Path;
 
 use engine::builtin::Installation;
 use engine::speech::Availability;
+use jobs::clock::{Clock, SystemClock};
 use jobs::tool::Tools;
 use storage::data_folder::DataFolder;
-use storage::rows::RowsConfig;
+use storage::rows::{Dialect, RowsConfig};
 use storage::{Rows, filesystem};
 
 use crate::config::Config;
-use crate::speech;
+use crate::machine::Machine;
+use crate::{blob_store, manage_models, open_files, serve, speech};
 
 const FREE_MB_MIN: u64 = 512;
+/// Leases of 30 s are compared between machines.
+const SKEW_MS_MAX: i64 = 5_000;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,11 +59,15 @@ pub async fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = vec![data_folder(&config.data_dir)];
     if findings[0].state != State::Broken {
         findings.push(disk(&config.data_dir));
-        findings.push(database(&config.data_dir).await);
+        findings.push(database(config).await);
+        findings.push(blob_store(config).await);
     }
     findings.extend(speech_parts(config));
     findings.push(tool(config, "ffmpeg", "ffmpeg", "video tracks of the timeline"));
     findings.push(tool(config, "yt-dlp", "yt-dlp", "downloads of sound from video sites"));
+    findings.push(gpu(config));
+    findings.push(models(config));
+    findings.push(limits(config));
     findings
 }
 
@@ -83,27 +91,108 @@ fn disk(dir: &Path) -> Finding {
     Finding { name: "disk", state, detail: format!("{free_mb} MB free"), command }
 }
 
-async fn database(dir: &Path) -> Finding {
+async fn database(config: &Config) -> Finding {
     let broken = |detail: String| {
-        let command = format!("mv {0} {0}.broken   # then restore a backup, or begin anew", dir.join("clonyvoice.sqlite").display());
+        let command = match &config.database_url {
+            Some(_) => "psql \"$CLONYVOICE_DATABASE_URL\" -c 'SELECT 1'   # does it answer? is database_url right?".into(),
+            None => format!("mv {0} {0}.broken   # then restore a backup, or begin anew", config.data_dir.join("clonyvoice.sqlite").display()),
+        };
         Finding { name: "database", state: State::Broken, detail, command: Some(command) }
     };
-    let folder = match DataFolder::create(dir) {
+    let folder = match DataFolder::create(&config.data_dir) {
         Ok(folder) => folder,
         Err(error) => return broken(error.to_string()),
     };
-    let rows = match Rows::open(&RowsConfig { readers_max: 1, ..RowsConfig::new(folder.database_url()) }).await {
+    let rows = match Rows::open(&RowsConfig { readers_max: 1, acquire_timeout_ms: 5_000, ..RowsConfig::new(config.database_url(&folder)) }).await {
         Ok(rows) => rows,
         Err(error) => return broken(error.to_string()),
     };
     let checked = rows.quick_check().await;
+    let (dialect, skew_ms) = (rows.dialect(), rows.clock_skew_ms(SystemClock.now_ms()).await);
     rows.close().await;
-    match checked {
-        Ok(wrong) if wrong.is_empty() => {
-            Finding { name: "database", state: State::Good, detail: "checked, nothing wrong".into(), command: None }
+    match (checked, skew_ms) {
+        (Ok(wrong), Ok(skew_ms)) if wrong.is_empty() && skew_ms.abs() <= SKEW_MS_MAX => {
+            let detail = if dialect == Dialect::Sqlite { "checked, nothing wrong" } else { "answers, and its clock agrees with ours" };
+            Finding { name: "database", state: State::Good, detail: detail.into(), command: None }
         }
-        Ok(wrong) => broken(wrong.join("; ")),
-        Err(error) => broken(error.to_string()),
+        (Ok(wrong), Ok(skew_ms)) if wrong.is_empty() => {
+            let detail = format!("its clock differs from this machine's by {skew_ms} ms: leases would be taken from workers that live");
+            Finding { name: "clock", state: State::Broken, detail, command: Some("timedatectl set-ntp true   # on both machines".into()) }
+        }
+        (Ok(wrong), Ok(_)) => broken(wrong.join("; ")),
+        (Err(error), _) | (_, Err(error)) => broken(error.to_string()),
+    }
+}
+
+async fn blob_store(config: &Config) -> Finding {
+    let tried = match DataFolder::create(&config.data_dir).and_then(|folder| blob_store::open(config, &folder)) {
+        Ok(blobs) => blobs.try_out().await,
+        Err(error) => Err(error),
+    };
+    let place = config.blob_store_url.as_deref().unwrap_or("the data folder");
+    match tried {
+        Ok(()) => Finding { name: "blob store", state: State::Good, detail: format!("{place} takes, gives and deletes"), command: None },
+        Err(error) => {
+            let command = match &config.s3_endpoint {
+                _ if config.blob_store_url.is_none() => format!("ls -ld {}", config.data_dir.join("blobs").display()),
+                Some(endpoint) => format!("curl -sI {endpoint}   # does it answer? are AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket right?"),
+                None => format!("aws s3 ls {place}   # are AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and the bucket right?"),
+            };
+            Finding { name: "blob store", state: State::Broken, detail: error.to_string(), command: Some(command) }
+        }
+    }
+}
+
+/// A device is nice to have, and only where this build can use one.
+fn gpu(config: &Config) -> Finding {
+    let mut machine = Machine::open(&config.data_dir);
+    let (facts, sample) = (machine.facts(), machine.read(0));
+    let detail = match (&facts.driver, sample.devices.as_slice()) {
+        (None, _) => "no NVIDIA driver: everything is computed on the processor".into(),
+        (Some(driver), []) => format!("driver {driver} without a device"),
+        (Some(driver), devices) => {
+            let names: Vec<&str> = devices.iter().map(|device| device.name.as_str()).collect();
+            format!("{}, driver {driver}", names.join(", "))
+        }
+    };
+    let unused = facts.driver.is_some() && sample.devices.is_empty();
+    let command = unused.then(|| "nvidia-smi   # which says why".into());
+    Finding { name: "gpu", state: if unused { State::Lacking } else { State::Good }, detail, command }
+}
+
+/// What is installed of the models, as far as can be told without reading all of it.
+fn models(config: &Config) -> Finding {
+    match manage_models::ids(config) {
+        Ok(all) => {
+            let installed: Vec<&str> = all.iter().filter(|(_, installed)| *installed).map(|(id, _)| id.as_str()).collect();
+            let detail = if installed.is_empty() {
+                format!("none of {} installed: the built-in voices need none", all.len())
+            } else {
+                format!("installed: {}", installed.join(", "))
+            };
+            Finding { name: "models", state: State::Good, detail, command: None }
+        }
+        Err(error) => {
+            let command = Some("clonyvoice models list   # says what is wrong with them".into());
+            Finding { name: "models", state: State::Broken, detail: error.to_string(), command }
+        }
+    }
+}
+
+/// What the system allows, against what is configured.
+fn limits(config: &Config) -> Finding {
+    let needed = u64::from(config.connections_max) + serve::FILES_BESIDE_CONNECTIONS;
+    match open_files::raise_limit() {
+        Some(allowed) if allowed < needed => Finding {
+            name: "limits",
+            state: State::Lacking,
+            detail: format!("{allowed} open files are allowed, and connections_max = {} needs {needed}", config.connections_max),
+            command: Some(format!("ulimit -n {needed}   # or LimitNOFILE={needed} in the systemd unit")),
+        },
+        allowed => {
+            let detail = allowed.map_or_else(|| "the system tells none".into(), |allowed| format!("{allowed} open files"));
+            Finding { name: "limits", state: State::Good, detail, command: None }
+        }
     }
 }
 

@@ -237,8 +237,8 @@ impl EventFeed {
         replayed.chain(first).min().unwrap_or(self.cursor)
     }
 
-    pub fn wants_queue(&self) -> bool {
-        self.subscriptions.values().any(|subscription| subscription.wish.wants_topic("queue"))
+    pub fn wants_topic(&self, topic: &str) -> bool {
+        self.subscriptions.values().any(|subscription| subscription.wish.wants_topic(topic))
     }
 
     async fn read_replay(&mut self) -> Result<(), StorageError> {

@@ -20,9 +20,12 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::authenticate::{self, Caller};
 use crate::event_feed::{EventFeed, SubscribeError, Subscribed};
+use crate::machine::Sample;
+use crate::machine_watch::Latest;
 use crate::problem::{Code, Problem};
 use crate::queue_watch::{QueueCounts, QueueNews};
 use crate::scopes::Scope;
+use crate::wire::machine::SystemStats;
 use crate::wire::socket::{Envelope, Progress, Stored, Wish, close};
 
 pub const PROTOCOL: u32 = 1;
@@ -100,6 +103,8 @@ pub struct EventLine {
     /// While a subscription asks for it.
     queue: Option<watch::Receiver<Option<Arc<QueueCounts>>>>,
     queue_told: Option<QueueNews>,
+    /// The same for the machine's figures.
+    machine: Option<watch::Receiver<Latest>>,
     ready: VecDeque<Envelope>,
 }
 
@@ -123,6 +128,7 @@ impl EventLine {
             heartbeats: ticks(HEARTBEAT_S * 1_000).await,
             queue: None,
             queue_told: None,
+            machine: None,
             ready: VecDeque::new(),
         };
         Ok((line, range))
@@ -137,7 +143,7 @@ impl EventLine {
     }
 
     pub async fn subscribe(&mut self, reference: Option<String>, wish: Wish) -> Result<Subscribed, SubscribeError> {
-        let asks_for_queue = wish.wants_topic("queue");
+        let (asks_for_queue, asks_for_system) = (wish.wants_topic("queue"), wish.wants_topic("system"));
         let subscribed = self.feed.subscribe(reference, wish).await?;
         self.listening = true;
         if asks_for_queue {
@@ -145,19 +151,26 @@ impl EventLine {
             self.queue = Some(self.app.queue_watch.listen());
             self.queue_told = None;
         }
-        self.leave_queue();
+        if asks_for_system {
+            self.machine = Some(self.app.machine.listen());
+        }
+        self.leave_topics();
         Ok(subscribed)
     }
 
     pub fn unsubscribe(&mut self, reference: Option<&str>) {
         self.feed.unsubscribe(reference);
         self.listening = true;
-        self.leave_queue();
+        self.leave_topics();
     }
 
-    fn leave_queue(&mut self) {
-        if !self.feed.wants_queue() {
+    /// What no subscription asks for any longer.
+    fn leave_topics(&mut self) {
+        if !self.feed.wants_topic("queue") {
             self.queue = None;
+        }
+        if !self.feed.wants_topic("system") {
+            self.machine = None;
         }
     }
 
@@ -174,7 +187,8 @@ impl EventLine {
                     return Ok(Told::Stored(stored));
                 }
                 _ = self.progress_ticks.tick(), if !self.progress.is_empty() => self.gather_progress(),
-                latest = queue_changed(&mut self.queue) => self.gather_queue(latest.as_deref()),
+                latest = newest(&mut self.queue) => self.gather_queue(latest.as_deref()),
+                latest = newest(&mut self.machine) => self.gather_machine(latest.as_deref()),
                 _ = self.heartbeats.tick() => {
                     let data = json!({"last_seq": self.feed.told_to()});
                     return Ok(Told::Heartbeat(Envelope::told("heartbeat", None, data, self.app.clock.now_ms())));
@@ -222,15 +236,23 @@ impl EventLine {
             self.ready.push_back(Envelope::told("queue.changed", None, json!(news), self.app.clock.now_ms()));
         }
     }
+
+    /// Figures are of the moment: whoever is behind is told later ones.
+    fn gather_machine(&mut self, latest: Option<&Sample>) {
+        if let Some(sample) = latest.filter(|_| !self.feed.is_behind()) {
+            let stats = SystemStats::of(sample);
+            self.ready.push_back(Envelope::told("system.stats", None, json!(stats), self.app.clock.now_ms()));
+        }
+    }
 }
 
-/// Waits for ever where nobody asked for the queue.
-async fn queue_changed(queue: &mut Option<watch::Receiver<Option<Arc<QueueCounts>>>>) -> Option<Arc<QueueCounts>> {
+/// What is looked at for all connections, when it has changed. Waits for ever where nobody asked for it.
+async fn newest<T>(watched: &mut Option<watch::Receiver<Option<Arc<T>>>>) -> Option<Arc<T>> {
     // The sender lives as long as the server.
-    if let Some(queue) = queue
-        && queue.changed().await.is_ok()
+    if let Some(watched) = watched
+        && watched.changed().await.is_ok()
     {
-        return queue.borrow_and_update().clone();
+        return watched.borrow_and_update().clone();
     }
     std::future::pending().await
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use jobs::format::AudioFormat;
 use salvo::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
-    HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE,
+    HeaderValue, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE,
 };
 use salvo::http::{Method, StatusCode};
 use salvo::oapi::{self, Components, EndpointOutRegister, KnownFormat, Object, Operation, RefOr, Schema, SchemaFormat, schema::BasicType};
@@ -67,6 +67,11 @@ impl FileAnswer {
             }
         };
         let length = bytes.end - bytes.start;
+        if let Some(address) = self.elsewhere(depot).await? {
+            res.status_code(StatusCode::TEMPORARY_REDIRECT);
+            set(res, LOCATION, &address);
+            return Ok(());
+        }
         // A file that is gone must be found out before the status goes out.
         let stream = match &self.source {
             Source::Blob(key) if req.method() != Method::HEAD => Some(app::of(depot)?.storage.blobs.stream(*key, bytes.clone()).await?),
@@ -85,6 +90,19 @@ impl FileAnswer {
             _ => {}
         }
         Ok(())
+    }
+}
+
+impl FileAnswer {
+    /// Where the store itself gives the file, if that is wanted.
+    async fn elsewhere(&self, depot: &Depot) -> Result<Option<String>, Problem> {
+        let (app, Source::Blob(key)) = (app::of(depot)?, &self.source) else {
+            return Ok(None);
+        };
+        match app.config.s3_presigned_s {
+            0 => Ok(None),
+            valid_s => Ok(app.storage.blobs.presigned_url(*key, valid_s).await?),
+        }
     }
 }
 
@@ -122,6 +140,7 @@ pub fn document(operation: &mut Operation, content_types: &[&str]) {
         |response| content_types.iter().fold(response, |response: oapi::Response, kind| response.add_content(*kind, binary()));
     operation.responses.insert("200", with_contents(oapi::Response::new("The whole file; `ETag` changes with its bytes")));
     operation.responses.insert("206", with_contents(oapi::Response::new("The range that was asked for")));
+    operation.responses.insert("307", oapi::Response::new("The store gives it: with `s3_presigned_s`, at the address in `Location`"));
     operation.responses.insert("304", oapi::Response::new("The caller has it already"));
 }
 

@@ -10,10 +10,11 @@ use jobs::tool::Tools;
 use storage::data_folder::DataFolder;
 use storage::leases::Fence;
 use storage::rows::RowsConfig;
-use storage::{Blobs, Rows, Storage};
+use storage::{Rows, Storage};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::blob_store;
 use crate::config::Config;
 use crate::manage_models;
 use crate::serve::ServeError;
@@ -35,7 +36,7 @@ pub async fn run(job_id: Uuid, lease_no: i64) -> Result<String, ServeError> {
     let config: Config = serde_json::from_str(&settings).map_err(io::Error::other)?;
     let folder = DataFolder::create(&config.data_dir)?;
     let rows = Rows::open(&RowsConfig::new(config.database_url(&folder))).await?;
-    let storage = Storage { rows, blobs: Blobs::open_local(&folder.blobs())? };
+    let storage = Storage { rows, blobs: blob_store::open(&config, &folder)? };
     let library = Arc::new(manage_models::library(&config).map_err(io::Error::other)?);
     let residents = speech::residents();
     let outside = Outside {

@@ -57,6 +57,15 @@ pub fn library(config: &Config) -> Result<Library, ModelsError> {
     Ok(Library { catalogue, folder: ModelFolder::new(config.models_folder()), hub })
 }
 
+/// Ids of the models that are shown, and whether each is installed.
+///
+/// # Errors
+/// Those of [`library`] and of the folder.
+pub fn ids(config: &Config) -> Result<Vec<(String, bool)>, ModelsError> {
+    let library = library(config)?;
+    Ok(library.shown()?.into_iter().map(|(manifest, lock)| (manifest.id.clone(), lock.is_some())).collect())
+}
+
 pub async fn run(config: &Config, command: Models) -> Result<(), ModelsError> {
     let library = library(config)?;
     let folder = library.folder.clone();

@@ -166,7 +166,7 @@ fn answer_headers(status: &str, access: Access) -> Value {
         names.extend(["RateLimit-Policy", "RateLimit", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"]);
     }
     match status {
-        "201" => names.push("Location"),
+        "201" | "307" => names.push("Location"),
         "202" => names.extend(["Location", "Retry-After"]),
         "429" | "503" => names.push("Retry-After"),
         _ => {}

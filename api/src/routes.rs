@@ -13,7 +13,7 @@ use crate::body::DrainBody;
 use crate::cors::Cors;
 use crate::endpoints::{
     api_keys, audio, categories, chunk_audio, clone, design, docs, download, events, favorites, generate, generations, health, jobs,
-    models, montages, previews, queue, regenerate, system, text, timeline, timeline_media, transcribe, translate, voice_archives, voices,
+    machine, models, montages, previews, queue, regenerate, system, text, timeline, timeline_media, transcribe, translate, voice_archives, voices,
     websocket, ws_ticket,
 };
 use crate::gate::{Access, BodyKind, Gate};
@@ -221,6 +221,9 @@ pub fn table() -> Vec<Route> {
         }
         "System" {
             get("/api/system/status", scope(Scope::SystemRead)) => system::system_status;
+            get("/api/system/stats", scope(Scope::SystemRead)) => machine::system_stats;
+            get("/api/system/gpu", scope(Scope::SystemRead)) => machine::system_gpu;
+            get("/api/system/info", scope(Scope::SystemRead)) => machine::system_info;
             get("/api/models", scope(Scope::SystemRead)) => models::list, ours;
             post("/api/models", scope(Scope::SystemRead)) => models::pull, ours, adds_work;
             get("/healthz", Access::Public) => health::healthz, ours;

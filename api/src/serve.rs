@@ -20,7 +20,7 @@ use models::library::Library;
 use salvo::conn::Acceptor;
 use storage::data_folder::{DataFolder, Instance};
 use storage::rows::RowsConfig;
-use storage::{Blobs, Rows, Storage, StorageError, api_keys};
+use storage::{Rows, Storage, StorageError, api_keys};
 use tokio::time::timeout;
 
 use crate::app::App;
@@ -29,12 +29,12 @@ use crate::create_key::{self, KeyCommandError, NewKey};
 use crate::keys::Key;
 use crate::listen::{self, Door, ListenError};
 use crate::manage_models::{self, ModelsError};
-use crate::{isolated_job, keep_limits, open_files, routes, speech, transcription, translation};
+use crate::{blob_store, isolated_job, keep_limits, open_files, routes, speech, transcription, translation};
 
 /// How long open sockets may take to say goodbye.
 const SOCKETS_CLOSE_S: u64 = 5;
 /// Database, blobs, pipes to the speech program.
-const FILES_BESIDE_CONNECTIONS: u64 = 256;
+pub(crate) const FILES_BESIDE_CONNECTIONS: u64 = 256;
 const ENGINE_STOP_S: u64 = 5;
 /// Chunks are small, so that one merge at a time per two cores is enough.
 const MERGE_SLOTS: usize = 2;
@@ -212,7 +212,7 @@ async fn open_storage(config: &Config, folder: &DataFolder, instance: &Instance)
             return Err(ServeError::Damaged(wrong.join("; ")));
         }
     }
-    Ok(Storage { rows, blobs: Blobs::open_local(&folder.blobs())? })
+    Ok(Storage { rows, blobs: blob_store::open(config, folder)? })
 }
 
 async fn start_engines(config: &Config, folder: &DataFolder, library: &Arc<Library>) -> Result<Engines, ServeError> {

@@ -229,6 +229,25 @@ async fn who_follows_the_queue_is_told_when_it_changes() {
 }
 
 #[tokio::test]
+async fn who_follows_the_system_is_told_its_figures() {
+    let bed = Bed::without_workers().await;
+    let address = listen(&bed).await;
+    let mut stream = open_stream(tcp(address).await, &bed.key, "?topics=system", None).await;
+    let mut socket = connect(address, &bed.key).await;
+    say(&mut socket, json!({"type": "subscribe", "ref": "s", "topics": ["system"]})).await;
+    let told_first = told(&mut socket, "system.stats").await;
+    assert_eq!(told_first.get("seq"), None, "{told_first}");
+    let first = &told_first["data"];
+    assert!(first["cpu"]["cores"].as_u64().unwrap() > 0 && first["ram"]["total_mb"].as_u64().unwrap() > 0, "{first}");
+    assert_eq!(streamed(&mut stream, "system.stats").await["data"]["timestamp"], first["timestamp"], "one reading for all");
+    // Who asks by REST gets the reading of the others, or a later one.
+    let asked = bed::json(&mut bed.get("/api/system/stats").await).await;
+    assert!(asked["timestamp"].as_str() >= first["timestamp"].as_str(), "{asked} {first}");
+    let second = told(&mut socket, "system.stats").await;
+    assert_ne!(second["data"]["timestamp"], first["timestamp"]);
+}
+
+#[tokio::test]
 async fn topics_of_the_system_need_their_scope() {
     let bed = Bed::without_workers().await;
     let address = listen(&bed).await;

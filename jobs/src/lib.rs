@@ -127,6 +127,16 @@ pub struct EngineStatus {
     pub busy: usize,
 }
 
+impl EngineStatus {
+    /// What is not installed, and the command that installs it.
+    pub fn missing(&self) -> Option<(&str, &str)> {
+        match &self.availability {
+            Availability::Ready => None,
+            Availability::Missing { what, command } => Some((what, command)),
+        }
+    }
+}
+
 /// The handle of the front door; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Jobs {

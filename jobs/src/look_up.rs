@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use storage::chunks::{self, Chunk};
-use storage::generations::{self, Generation, GenerationFilter, GenerationStatus};
+use storage::generations::{self, Generation, GenerationFilter, GenerationStatus, OpenWork};
 use storage::jobs::{JobRow, JobState};
 use storage::lone_jobs::{self, LoneFilter, LoneStatus};
 use storage::{StorageError, renders};
@@ -21,6 +21,8 @@ use crate::view::{ChunkView, JobFailure, JobView, QueueView};
 const WAIT_POLL_MS: u64 = 500;
 /// Rows of chunks read at a time.
 const PAGE_ROWS: u32 = 1_000;
+/// Further back nobody is told when his turn is over.
+const ETAS_MAX: i64 = 1_000;
 /// How many generations a look at the queue shows.
 const QUEUE_SHOWN_MAX: u32 = 100;
 
@@ -128,6 +130,13 @@ impl Jobs {
         for view in lone_jobs::list(pool, &LoneFilter::live_of(owner_id), None, QUEUE_SHOWN_MAX).await?.iter().map(view_of_job) {
             if view.status == "running" { &mut running } else { &mut queued }.push(view);
         }
+        let pace = chunks::recent_pace(pool).await?;
+        if let Some(pace) = pace {
+            let etas = etas_ms(&generations::open_work(pool, ETAS_MAX).await?, pace.chunk_ms, self.config.slots);
+            for view in queued.iter_mut().chain(&mut running).filter(|view| view.eta_ms.is_none()) {
+                view.eta_ms = etas.get(&view.id).copied();
+            }
+        }
         let mut totals = BTreeMap::new();
         for count in storage::jobs::count_live(pool).await? {
             *totals.entry(count.state.as_str().to_owned()).or_insert(0) += count.count;
@@ -139,7 +148,7 @@ impl Jobs {
             paused: !storage::jobs::paused_queues(pool).await?.is_empty(),
             workers: self.config.slots,
             totals,
-            avg_rtf: chunks::recent_rtf(pool).await?,
+            avg_rtf: pace.map(|pace| pace.rtf),
         })
     }
 
@@ -243,6 +252,17 @@ fn eta_ms(generation: &Generation, now_ms: i64) -> Option<i64> {
     (generation.chunks_done > 0).then(|| (now_ms - started_ms).max(0) * left / generation.chunks_done)
 }
 
+/// When each of these will be through if they are spoken one after the other, `slots` chunks at a time. An estimate: owners take turns, and
+/// chunks differ.
+fn etas_ms(open: &[OpenWork], chunk_ms: f64, slots: i64) -> BTreeMap<Uuid, i64> {
+    let mut chunks = 0;
+    let eta_ms = |work: &OpenWork| {
+        chunks += work.chunks_left.max(0);
+        (work.id, (chunks as f64 * chunk_ms / slots.max(1) as f64).ceil() as i64)
+    };
+    open.iter().map(eta_ms).collect()
+}
+
 fn view_of_job(row: &JobRow) -> JobView {
     let kind = LoneKind::parse(&row.kind, &row.payload).and_then(Result::ok);
     let status = match row.state {
@@ -313,4 +333,17 @@ fn view_of_chunk(chunk: Chunk) -> Result<ChunkView, StorageError> {
         suspect: chunk.suspect,
         error: chunk.error,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_later_waits_for_those_before() {
+        let work = |id, chunks_left| OpenWork { id: Uuid::from_u128(id), chunks_left };
+        let etas = etas_ms(&[work(7, 4), work(3, 0), work(5, 10)], 300.0, 2);
+        let of = |id| etas.get(&Uuid::from_u128(id)).copied();
+        assert_eq!((of(7), of(3), of(5), of(1)), (Some(600), Some(600), Some(2_100), None));
+    }
 }

@@ -21,6 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
+use crate::s3::{self, Presigner, S3Config};
 use crate::{StorageError, filesystem};
 
 /// S3 wants parts of at least 5 MiB.
@@ -197,6 +198,8 @@ pub struct Blobs {
     store: Arc<dyn ObjectStore>,
     /// Of a local store.
     folders: Option<Arc<Folders>>,
+    /// Of a store that can give blobs away by itself.
+    presigner: Option<Presigner>,
 }
 
 impl fmt::Debug for Blobs {
@@ -210,12 +213,35 @@ impl Blobs {
     pub fn open_local(folder: &Path) -> Result<Self, StorageError> {
         let store = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true).with_automatic_cleanup(true);
         let folders = Folders { root: folder.canonicalize()?, durable: Mutex::default() };
-        Ok(Self { store: Arc::new(store), folders: Some(Arc::new(folders)) })
+        Ok(Self { store: Arc::new(store), folders: Some(Arc::new(folders)), presigner: None })
     }
 
-    /// Any other store: S3, or one that fails on purpose.
+    /// A bucket. It is not asked for anything yet.
+    pub fn open_s3(config: &S3Config) -> Result<Self, StorageError> {
+        let s3::Opened { store, presigner } = s3::open(config)?;
+        Ok(Self { store, folders: None, presigner: Some(presigner) })
+    }
+
+    /// Any other store, such as one that fails on purpose.
     pub fn with_store(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, folders: None }
+        Self { store, folders: None, presigner: None }
+    }
+
+    /// Writes, reads and deletes a few bytes, to see whether that can be done.
+    pub async fn try_out(&self) -> Result<(), StorageError> {
+        let key = BlobKey::Download { media_id: Uuid::now_v7(), part: RenderPart::Layout };
+        let stored = self.put(key, Bytes::from_static(b"{}")).await?;
+        let read = self.get_verified(key, &stored).await;
+        self.delete(key).await?;
+        read.map(drop)
+    }
+
+    /// An address at which anybody gets the blob for so long without us; `None` for stores that have none.
+    pub async fn presigned_url(&self, key: BlobKey, valid_s: u64) -> Result<Option<String>, StorageError> {
+        match &self.presigner {
+            Some(presigner) => presigner.url(key, valid_s).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn prepare(&self, key: BlobKey) -> Result<(), StorageError> {
@@ -232,7 +258,7 @@ impl Blobs {
     pub async fn put(&self, key: BlobKey, bytes: Bytes) -> Result<StoredBlob, StorageError> {
         let stored = stored(&bytes);
         self.prepare(key).await?;
-        self.store.put(&path_of(key)?, bytes.into()).await?;
+        self.store.put(&path_of(key)?, bytes.into()).await.map_err(not_taken)?;
         Ok(stored)
     }
 
@@ -241,7 +267,7 @@ impl Blobs {
         let mut reader = tokio::fs::File::open(file).await?;
         reader.seek(SeekFrom::Start(0)).await?;
         self.prepare(key).await?;
-        let upload = self.store.put_multipart(&path_of(key)?).await?;
+        let upload = self.store.put_multipart(&path_of(key)?).await.map_err(not_taken)?;
         let mut parts = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
         let mut hash = Sha256::new();
         let mut size_bytes = 0;
@@ -395,6 +421,14 @@ impl Blobs {
 
 fn stored(bytes: &Bytes) -> StoredBlob {
     StoredBlob { sha256: hex::encode(Sha256::digest(bytes)), size_bytes: bytes.len() as u64 }
+}
+
+/// A bucket that is not there is "not found" too, and does not mean that a blob is gone.
+fn not_taken(error: object_store::Error) -> StorageError {
+    match error {
+        object_store::Error::NotFound { source, .. } => StorageError::Unreachable(format!("the blob store takes nothing: {source}")),
+        error => error.into(),
+    }
 }
 
 /// `settled`: it came twice alike, and as large as the store says that it is.

@@ -286,16 +286,30 @@ pub async fn find_equal(pool: &AnyPool, owner_id: &str, params_hash: &str) -> Re
     row.as_ref().map(of_row).transpose()
 }
 
-/// Median computing time over audio time of the newest chunks that were really computed; `None` before the first.
-pub async fn recent_rtf(pool: &AnyPool) -> Result<Option<f64>, StorageError> {
-    let mut recent: Vec<f64> = sqlx::query_scalar(
-        "SELECT rtf FROM chunks WHERE generation_id = (SELECT generation_id FROM chunks WHERE status = 'completed' AND cached = 0 ORDER BY generation_id DESC LIMIT 1) \
+/// How fast the newest chunks that were computed came.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pace {
+    /// Median computing time over audio time.
+    pub rtf: f64,
+    /// Median computing time of a chunk.
+    pub chunk_ms: f64,
+}
+
+/// Of the newest generation that had anything computed; `None` before the first chunk.
+pub async fn recent_pace(pool: &AnyPool) -> Result<Option<Pace>, StorageError> {
+    let rows = sqlx::query(
+        "SELECT rtf, rtf * duration_ms AS computed_ms FROM chunks WHERE generation_id = (SELECT generation_id FROM chunks \
+         WHERE status = 'completed' AND cached = 0 ORDER BY generation_id DESC LIMIT 1) \
          AND status = 'completed' AND cached = 0 ORDER BY idx DESC LIMIT 50",
     )
     .fetch_all(pool)
     .await?;
-    recent.sort_by(f64::total_cmp);
-    Ok(recent.get(recent.len() / 2).copied())
+    let median = |name: &str| {
+        let mut values = rows.iter().map(|row| row.try_get::<f64, _>(name)).collect::<Result<Vec<_>, _>>()?;
+        values.sort_by(f64::total_cmp);
+        Ok::<_, StorageError>(values.get(values.len() / 2).copied())
+    };
+    Ok(median("rtf")?.zip(median("computed_ms")?).map(|(rtf, chunk_ms)| Pace { rtf, chunk_ms }))
 }
 
 fn push_id(query: &mut Statement, id: ChunkId) {

@@ -303,6 +303,30 @@ pub async fn count_open(pool: &AnyPool) -> Result<i64, StorageError> {
     Ok(count)
 }
 
+/// What is left to do of an open generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenWork {
+    pub id: Uuid,
+    pub chunks_left: i64,
+}
+
+/// The open generations of all owners in the order in which they are worked on, as far as that can be told from them alone: the most urgent
+/// first, the oldest of these first.
+pub async fn open_work(pool: &AnyPool, limit: i64) -> Result<Vec<OpenWork>, StorageError> {
+    let rows = sqlx::query(
+        "SELECT id, chunks_total - chunks_done AS chunks_left FROM generations \
+         WHERE status IN ('queued', 'running', 'merging', 'interrupted') ORDER BY priority DESC, id LIMIT $1",
+    )
+    .bind(limit)
+    .fetch_all(pool)
+    .await?;
+    let of_row = |row: &AnyRow| {
+        let id: String = row.try_get("id")?;
+        Ok(OpenWork { id: parse_uuid(&id)?, chunks_left: row.try_get("chunks_left")? })
+    };
+    rows.iter().map(of_row).collect()
+}
+
 /// The open generations of an owner that have the same status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenCount {

@@ -29,6 +29,7 @@ pub mod rate_buckets;
 pub mod renders;
 pub mod retention;
 pub mod rows;
+pub mod s3;
 pub mod search;
 mod signals;
 mod statement;

@@ -178,6 +178,15 @@ impl Rows {
         Ok(())
     }
 
+    /// How far the database's clock is ahead of one that says `now_ms`, the time of the question included; 0 on SQLite, which has none.
+    pub async fn clock_skew_ms(&self, now_ms: i64) -> Result<i64, StorageError> {
+        if self.dialect != Dialect::Postgres {
+            return Ok(0);
+        }
+        let theirs_ms: i64 = sqlx::query_scalar("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)").fetch_one(&self.readers).await?;
+        Ok(theirs_ms - now_ms)
+    }
+
     /// SQLite's own check of its file; no rows wrong gives an empty list.
     pub async fn quick_check(&self) -> Result<Vec<String>, StorageError> {
         if self.dialect != Dialect::Sqlite {

@@ -15,6 +15,7 @@ pub mod media;
 pub mod postgres;
 #[cfg(target_os = "linux")]
 pub mod power_cut;
+pub mod s3;
 pub mod script;
 pub mod server;
 pub mod socket;

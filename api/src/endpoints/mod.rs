@@ -15,6 +15,7 @@ pub mod generations;
 pub mod health;
 pub mod jobs;
 pub mod lone;
+pub mod machine;
 pub mod models;
 pub mod montages;
 pub mod previews;

@@ -1,7 +1,6 @@
 //! What the server says of itself.
 
 use engine::resident::ResidentReport;
-use engine::speech::Availability;
 use jobs::EngineStatus;
 use salvo::Writer;
 use salvo::oapi::endpoint;
@@ -62,10 +61,7 @@ fn model_state(report: ResidentReport) -> ModelState {
 }
 
 fn engine_state(status: EngineStatus) -> EngineState {
-    let (missing, command) = match status.availability {
-        Availability::Ready => (None, None),
-        Availability::Missing { what, command } => (Some(what), Some(command)),
-    };
+    let (missing, command) = status.missing().map(|(what, command)| (what.to_owned(), command.to_owned())).unzip();
     EngineState {
         name: status.capabilities.engine,
         revision: status.capabilities.revision,

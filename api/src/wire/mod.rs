@@ -10,6 +10,7 @@ pub mod download;
 pub mod generation;
 pub mod job;
 pub mod list;
+pub mod machine;
 pub mod model;
 pub mod montage;
 pub mod peaks;
