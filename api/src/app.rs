@@ -26,6 +26,7 @@ use crate::imports::Imports;
 use crate::key_use::KeyUse;
 use crate::limits::Limits;
 use crate::machine_watch::MachineWatch;
+use crate::metrics::LimitHits;
 use crate::problem::Problem;
 use crate::queue_watch::QueueWatch;
 use crate::temporary_bytes::{TemporaryBytes, TemporaryBytesConfig};
@@ -43,6 +44,7 @@ pub struct AppState {
     pub library: Arc<Library>,
     pub clock: Arc<dyn Clock>,
     pub limits: Limits,
+    pub limit_hits: LimitHits,
     pub failures: Failures,
     pub key_use: KeyUse,
     /// Where uploads are read.
@@ -75,6 +77,7 @@ impl App {
     pub fn new(config: Config, storage: Storage, jobs: Jobs, library: Arc<Library>, clock: Arc<dyn Clock>, node_id: &str) -> Self {
         Self(Arc::new(AppState {
             limits: Limits::new(config.strict_rate_limits),
+            limit_hits: LimitHits::default(),
             failures: Failures::new(FailuresConfig {
                 per_minute_max: config.failures_per_minute_max,
                 loopback_per_minute_max: config.failures_loopback_per_minute_max,

@@ -19,5 +19,5 @@ pub fn of_config(config: &Config) -> Result<Option<S3Config>, String> {
         return Ok(None);
     };
     let s3 = S3Config::parse(url)?;
-    Ok(Some(S3Config { endpoint: config.s3_endpoint.clone(), path_style: config.s3_path_style, ..s3 }))
+    Ok(Some(S3Config { endpoint: config.blob_store_endpoint.clone(), path_style: config.blob_store_path_style, ..s3 }))
 }

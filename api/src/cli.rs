@@ -91,6 +91,9 @@ pub struct Serve {
 
 #[derive(Debug, Args)]
 pub struct Work {
+    /// Which queues to take from, with commas between: `cpu` (speech), `io` (merging, fetching) [default: all]
+    #[arg(long, value_name = "QUEUES")]
+    pub queues: Option<String>,
     /// Chunks spoken at the same time; 0 for one less than there are cores
     #[arg(long, value_name = "N")]
     pub speech_workers: Option<u32>,
@@ -200,7 +203,7 @@ impl Cli {
             _ => None,
         };
         let work = match &self.command {
-            Command::Work(work) => work.speech_workers,
+            Command::Work(work) => Some(work),
             _ => None,
         };
         Flags {
@@ -208,9 +211,10 @@ impl Cli {
             listen: serve.and_then(|serve| serve.listen).map(|listen| listen.to_string()),
             log_format: self.places.log_format,
             log_filter: self.places.log_filter.clone(),
-            speech_workers: serve.and_then(|serve| serve.speech_workers).or(work),
+            speech_workers: serve.and_then(|serve| serve.speech_workers).or(work.and_then(|work| work.speech_workers)),
             role: serve.and_then(|serve| serve.role),
             database_url: self.places.database_url.clone(),
+            queues: work.and_then(|work| work.queues.clone()),
         }
     }
 }

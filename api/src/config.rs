@@ -11,8 +11,8 @@ use jobs::download::DownloadConfig;
 use jobs::tool::{ProcessLimits, ToolsConfig};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{blob_store, decode_hosts};
 use crate::download_reader::DownloadReader;
+use crate::{blob_store, decode_hosts};
 
 pub const ENV_PREFIX: &str = "CLONYVOICE_";
 const FILE_NAME: &str = "clonyvoice.toml";
@@ -29,11 +29,11 @@ pub struct Config {
     /// `AWS_*` variables.
     pub blob_store_url: Option<String>,
     /// Of a store that is not Amazon's.
-    pub s3_endpoint: Option<String>,
+    pub blob_store_endpoint: Option<String>,
     /// `endpoint/bucket/key` instead of `bucket.endpoint/key`.
-    pub s3_path_style: bool,
+    pub blob_store_path_style: bool,
     /// Audio is answered with a redirection to the bucket, at an address that works for so long; 0 sends it through the server.
-    pub s3_presigned_s: u64,
+    pub blob_store_presigned_s: u64,
     /// `all`, or `api`: answer requests and leave the work to `clonyvoice work`.
     pub role: Role,
     /// Names beside loopback and the listen address that a `Host` header may hold, without port.
@@ -51,10 +51,15 @@ pub struct Config {
     pub tls_key: Option<PathBuf>,
     /// Chunks spoken at the same time; 0 for one less than there are cores, at least one.
     pub speech_workers: u32,
+    /// Which queues the workers of this process take from: `cpu` (speech) and `io` (merging, fetching).
+    #[serde(deserialize_with = "list")]
+    pub queues: Vec<String>,
     /// How long a worker may be silent before its work is given to another; 30,000 or more.
     pub lease_ms: u64,
     /// How often leases are renewed; at most a third of `lease_ms`.
     pub heartbeat_ms: u64,
+    /// How long requests are still answered after a stop was asked for, while `/readyz` says 503, so that whoever spreads them looks elsewhere.
+    pub stop_drain_ms: u64,
     /// How long running chunks may go on after a stop was asked for.
     pub stop_grace_ms: u64,
     /// Open generations beyond which new ones are refused with 503.
@@ -240,9 +245,9 @@ impl Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8765)),
             database_url: None,
             blob_store_url: None,
-            s3_endpoint: None,
-            s3_path_style: true,
-            s3_presigned_s: 0,
+            blob_store_endpoint: None,
+            blob_store_path_style: true,
+            blob_store_presigned_s: 0,
             role: Role::All,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
@@ -250,8 +255,10 @@ impl Config {
             tls_cert: None,
             tls_key: None,
             speech_workers: 0,
+            queues: jobs::QUEUES.map(str::to_owned).to_vec(),
             lease_ms: 30_000,
             heartbeat_ms: 5_000,
+            stop_drain_ms: 0,
             stop_grace_ms: 10_000,
             queue_depth_max: 10_000,
             queue_wait_max_s: 24 * 60 * 60,
@@ -319,6 +326,26 @@ pub struct Flags {
     pub role: Option<Role>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queues: Option<String>,
+}
+
+/// Whether spans are to be sent to a collector, as the standard variables say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TracesWish {
+    /// The service is called by a name of the operator's.
+    pub names_service: bool,
+}
+
+/// `None` where no collector is named, or where it is switched off.
+pub fn traces_wish() -> Option<TracesWish> {
+    let set = |name: &str| Env::var(name).filter(|value| !value.trim().is_empty());
+    let endpoint = set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or_else(|| set("OTEL_EXPORTER_OTLP_ENDPOINT"));
+    let disabled = set("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let none = set("OTEL_TRACES_EXPORTER").is_some_and(|value| value == "none");
+    let named = set("OTEL_SERVICE_NAME").is_some();
+    let attributes = set("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|value| value.contains("service.name="));
+    (endpoint.is_some() && !disabled && !none).then_some(TracesWish { names_service: named || attributes })
 }
 
 /// The text is for the person who started the program.
@@ -415,14 +442,14 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
         return Err(("download_allowed", format!("\"{wrong}\" is no address with a port, such as 192.168.1.5:8096")));
     }
     blob_store::of_config(config).map_err(|error| ("blob_store_url", error))?;
-    if let Some(endpoint) = config.s3_endpoint.as_ref().filter(|endpoint| !is_origin(endpoint)) {
-        return Err(("s3_endpoint", format!("\"{endpoint}\" is no address such as http://10.0.0.5:9000")));
+    if let Some(endpoint) = config.blob_store_endpoint.as_ref().filter(|endpoint| !is_origin(endpoint)) {
+        return Err(("blob_store_endpoint", format!("\"{endpoint}\" is no address such as http://10.0.0.5:9000")));
     }
-    if config.blob_store_url.is_none() && (config.s3_endpoint.is_some() || config.s3_presigned_s > 0) {
-        let set = if config.s3_endpoint.is_some() { "s3_endpoint" } else { "s3_presigned_s" };
+    if config.blob_store_url.is_none() && (config.blob_store_endpoint.is_some() || config.blob_store_presigned_s > 0) {
+        let set = if config.blob_store_endpoint.is_some() { "blob_store_endpoint" } else { "blob_store_presigned_s" };
         return Err((set, "is of no use without blob_store_url".into()));
     }
-    within("s3_presigned_s", config.s3_presigned_s, 0, 7 * 24 * 60 * 60)?;
+    within("blob_store_presigned_s", config.blob_store_presigned_s, 0, 7 * 24 * 60 * 60)?;
     within("download_bytes_max", config.download_bytes_max, 1024, 1 << 40)?;
     within("download_wall_ms_max", config.download_wall_ms_max, 1_000, 50 * 60 * 1_000)?;
     within("speech_workers", config.speech_workers.into(), 0, 256)?;
@@ -430,6 +457,13 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
     within("models_idle_minutes", config.models_idle_minutes.into(), 0, 366 * 24 * 60)?;
     within("lease_ms", config.lease_ms, 30_000, 3_600_000)?;
     within("heartbeat_ms", config.heartbeat_ms, 100, config.lease_ms / 3)?;
+    within("stop_drain_ms", config.stop_drain_ms, 0, 600_000)?;
+    if let Some(unknown) = config.queues.iter().find(|name| !jobs::QUEUES.contains(&name.as_str())) {
+        return Err(("queues", format!("there is no queue \"{unknown}\": there are {}", jobs::QUEUES.join(" and "))));
+    }
+    if config.queues.is_empty() {
+        return Err(("queues", "a worker without a queue does nothing".into()));
+    }
     within("stop_grace_ms", config.stop_grace_ms, 0, 600_000)?;
     within("queue_depth_max", config.queue_depth_max.into(), 1, 10_000_000)?;
     within("queue_wait_max_s", config.queue_wait_max_s.into(), 1, 366 * 24 * 60 * 60)?;

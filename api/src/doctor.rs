@@ -95,7 +95,9 @@ async fn database(config: &Config) -> Finding {
     let broken = |detail: String| {
         let command = match &config.database_url {
             Some(_) => "psql \"$CLONYVOICE_DATABASE_URL\" -c 'SELECT 1'   # does it answer? is database_url right?".into(),
-            None => format!("mv {0} {0}.broken   # then restore a backup, or begin anew", config.data_dir.join("clonyvoice.sqlite").display()),
+            None => {
+                format!("mv {0} {0}.broken   # then restore a backup, or begin anew", config.data_dir.join("clonyvoice.sqlite").display())
+            }
         };
         Finding { name: "database", state: State::Broken, detail, command: Some(command) }
     };
@@ -103,7 +105,9 @@ async fn database(config: &Config) -> Finding {
         Ok(folder) => folder,
         Err(error) => return broken(error.to_string()),
     };
-    let rows = match Rows::open(&RowsConfig { readers_max: 1, acquire_timeout_ms: 5_000, ..RowsConfig::new(config.database_url(&folder)) }).await {
+    let rows = match Rows::open(&RowsConfig { readers_max: 1, acquire_timeout_ms: 5_000, ..RowsConfig::new(config.database_url(&folder)) })
+        .await
+    {
         Ok(rows) => rows,
         Err(error) => return broken(error.to_string()),
     };
@@ -133,9 +137,11 @@ async fn blob_store(config: &Config) -> Finding {
     match tried {
         Ok(()) => Finding { name: "blob store", state: State::Good, detail: format!("{place} takes, gives and deletes"), command: None },
         Err(error) => {
-            let command = match &config.s3_endpoint {
+            let command = match &config.blob_store_endpoint {
                 _ if config.blob_store_url.is_none() => format!("ls -ld {}", config.data_dir.join("blobs").display()),
-                Some(endpoint) => format!("curl -sI {endpoint}   # does it answer? are AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket right?"),
+                Some(endpoint) => {
+                    format!("curl -sI {endpoint}   # does it answer? are AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket right?")
+                }
                 None => format!("aws s3 ls {place}   # are AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and the bucket right?"),
             };
             Finding { name: "blob store", state: State::Broken, detail: error.to_string(), command: Some(command) }

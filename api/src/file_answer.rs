@@ -99,7 +99,7 @@ impl FileAnswer {
         let (app, Source::Blob(key)) = (app::of(depot)?, &self.source) else {
             return Ok(None);
         };
-        match app.config.s3_presigned_s {
+        match app.config.blob_store_presigned_s {
             0 => Ok(None),
             valid_s => Ok(app.storage.blobs.presigned_url(*key, valid_s).await?),
         }
@@ -140,7 +140,9 @@ pub fn document(operation: &mut Operation, content_types: &[&str]) {
         |response| content_types.iter().fold(response, |response: oapi::Response, kind| response.add_content(*kind, binary()));
     operation.responses.insert("200", with_contents(oapi::Response::new("The whole file; `ETag` changes with its bytes")));
     operation.responses.insert("206", with_contents(oapi::Response::new("The range that was asked for")));
-    operation.responses.insert("307", oapi::Response::new("The store gives it: with `s3_presigned_s`, at the address in `Location`"));
+    operation
+        .responses
+        .insert("307", oapi::Response::new("The store gives it: with `blob_store_presigned_s`, at the address in `Location`"));
     operation.responses.insert("304", oapi::Response::new("The caller has it already"));
 }
 

@@ -94,6 +94,7 @@ impl Gate {
         let decision = app.limits.take(&caller.payers(scope), scope, self.weight, app.limits_us());
         write_headers(res, &decision);
         if !decision.allowed {
+            app.limit_hits.note(scope);
             return Err(rate_limited(&decision));
         }
         app.key_use.note(&app.storage, &caller.key_id, app.clock.now_ms());

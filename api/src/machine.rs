@@ -107,11 +107,10 @@ impl Machine {
             sample.cpu_percent = Some(system.global_cpu_usage().clamp(0.0, 100.0));
             (sample.ram_used_bytes, sample.ram_total_bytes) = (system.used_memory(), system.total_memory());
             // In a container what it may use counts.
-            if let Some(limits) = system.cgroup_limits().filter(|limits| limits.total_memory > 0) {
-                if limits.total_memory < sample.ram_total_bytes {
-                    sample.ram_total_bytes = limits.total_memory;
-                    sample.ram_used_bytes = limits.total_memory.saturating_sub(limits.free_memory);
-                }
+            let total = sample.ram_total_bytes;
+            if let Some(limits) = system.cgroup_limits().filter(|limits| (1..total).contains(&limits.total_memory)) {
+                sample.ram_total_bytes = limits.total_memory;
+                sample.ram_used_bytes = limits.total_memory.saturating_sub(limits.free_memory);
             }
         }
         sample

@@ -9,6 +9,7 @@ use api::cli::{Cli, Command, Keys};
 use api::config::{self, Config};
 use api::create_key::{self, NewKey};
 use api::doctor::{self, State};
+use api::telemetry::Telemetry;
 use api::{backup, decode_host, hold_queue, isolated_job, key_audit, limited, logging, manage_models, say, serve};
 use clap::Parser;
 use jobs::clock::SystemClock;
@@ -31,18 +32,35 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(WRONG_USAGE, &error),
     };
-    if let Err(error) = logging::start(&config) {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(FAILED, &error),
+    };
+    let telemetry = match telemetry_of(&cli.command, &runtime) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return fail(WRONG_USAGE, &error),
+    };
+    if let Err(error) = logging::start(&config, telemetry.as_ref()) {
         return fail(WRONG_USAGE, &error);
     }
     let unknown = config::unknown_variables();
     if !unknown.is_empty() {
         tracing::warn!(variables = unknown.join(", "), "variables that are no settings are ignored");
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(FAILED, &error),
+    let code = runtime.block_on(run(cli.command, config));
+    if let Some(telemetry) = telemetry {
+        telemetry.stop();
+    }
+    code
+}
+
+/// Of the processes that live long; the others have nothing to tell.
+fn telemetry_of(command: &Command, runtime: &tokio::runtime::Runtime) -> Result<Option<Telemetry>, String> {
+    let Some(wish) = config::traces_wish().filter(|_| matches!(command, Command::Serve(_) | Command::Work(_))) else {
+        return Ok(None);
     };
-    runtime.block_on(run(cli.command, config))
+    let _within = runtime.enter();
+    Telemetry::start(&wish).map(Some)
 }
 
 async fn run(command: Command, config: Config) -> ExitCode {

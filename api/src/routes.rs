@@ -13,8 +13,8 @@ use crate::body::DrainBody;
 use crate::cors::Cors;
 use crate::endpoints::{
     api_keys, audio, categories, chunk_audio, clone, design, docs, download, events, favorites, generate, generations, health, jobs,
-    machine, models, montages, previews, queue, regenerate, system, text, timeline, timeline_media, transcribe, translate, voice_archives, voices,
-    websocket, ws_ticket,
+    machine, metrics, models, montages, previews, queue, regenerate, system, text, timeline, timeline_media, transcribe, translate,
+    voice_archives, voices, websocket, ws_ticket,
 };
 use crate::gate::{Access, BodyKind, Gate};
 use crate::host_check::HostPolicy;
@@ -226,6 +226,7 @@ pub fn table() -> Vec<Route> {
             get("/api/system/info", scope(Scope::SystemRead)) => machine::system_info;
             get("/api/models", scope(Scope::SystemRead)) => models::list, ours;
             post("/api/models", scope(Scope::SystemRead)) => models::pull, ours, adds_work;
+            get("/metrics", scope(Scope::SystemRead)) => metrics::get, light, ours;
             get("/healthz", Access::Public) => health::healthz, ours;
             get("/readyz", Access::Public) => health::readyz, ours;
             get("/openapi.json", Access::Public) => docs::openapi_json, ours;

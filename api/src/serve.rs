@@ -173,10 +173,15 @@ async fn run<A: Acceptor + 'static>(
     app.set_ready(false);
     app.stopping.cancel();
     let grace_ms = app.config.stop_grace_ms;
+    // Still listening: /readyz says that we go, and what is asked meanwhile is answered. What is accepted now waits for another process, or
+    // for the next start.
+    let working = async {
+        if let Some(worker) = worker {
+            worker.stop(grace_ms).await;
+        }
+    };
+    tokio::join!(working, app.clock.sleep(app.config.stop_drain_ms));
     handle.stop_graceful(Duration::from_millis(grace_ms) + Duration::from_secs(SOCKETS_CLOSE_S));
-    if let Some(worker) = worker {
-        worker.stop(grace_ms).await;
-    }
     // Only now: the last chunks were still told.
     app.closing.cancel();
     app.subscribers.close();
@@ -237,8 +242,8 @@ fn jobs_config(config: &Config, instance: &Instance, engines: &Engines) -> JobsC
 
 fn worker_config(config: &Config, instance: &Instance, library: Arc<Library>, engines: &Engines) -> Result<WorkerConfig, ServeError> {
     Ok(WorkerConfig {
-        cpu_slots: speech::slots(config, engines),
-        io_slots: MERGE_SLOTS,
+        cpu_slots: slots_of(config, "cpu", speech::slots(config, engines)),
+        io_slots: slots_of(config, "io", MERGE_SLOTS),
         lease: LeaseConfig { lease_ms: config.lease_ms.cast_signed(), beat_ms: config.heartbeat_ms },
         library: Some(library),
         isolation: Some(isolated_job::isolation(config)?),
@@ -246,6 +251,11 @@ fn worker_config(config: &Config, instance: &Instance, library: Arc<Library>, en
         downloads: Some(Arc::new(config.downloads())),
         ..WorkerConfig::new(instance.temporary.clone())
     })
+}
+
+/// None of a queue that is left to other processes.
+fn slots_of(config: &Config, queue: &str, slots: usize) -> usize {
+    if config.queues.iter().any(|taken| taken == queue) { slots } else { 0 }
 }
 
 /// Where nobody has ever had a key, makes one and shows it, if there is somebody to see it. It never goes to the log.

@@ -1,6 +1,7 @@
 //! What a caller says about waiting, tracing and repeating, taken from headers and query.
 
 use jobs::submission::TraceContext;
+use jobs::trace;
 use salvo::extract::{Extractible, Metadata};
 use salvo::http::HeaderMap;
 use salvo::http::header::ACCEPT;
@@ -74,7 +75,9 @@ impl<'ex> Extractible<'ex> for Asking {
 
     #[allow(refining_impl_trait)]
     async fn extract(req: &'ex mut Request, depot: &'ex mut Depot) -> Result<Self, Problem> {
-        Ok(Self { trace: trace_of(req.headers()), once: depot.get_typed::<Once>().ok().cloned() })
+        // Behind the span of this request, where traces are collected.
+        let trace = trace::stored(&tracing::Span::current(), trace_of(req.headers()));
+        Ok(Self { trace, once: depot.get_typed::<Once>().ok().cloned() })
     }
 }
 
@@ -82,7 +85,8 @@ impl EndpointArgRegister for Asking {
     fn register(_components: &mut Components, _operation: &mut Operation, _arg: &str) {}
 }
 
-fn trace_of(headers: &HeaderMap) -> TraceContext {
+/// What a caller sent of its trace; nothing where that can't be read.
+pub(crate) fn trace_of(headers: &HeaderMap) -> TraceContext {
     let Some(traceparent) = text(headers, "traceparent").filter(|value| is_traceparent(value)) else {
         return TraceContext::default();
     };

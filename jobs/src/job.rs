@@ -141,7 +141,7 @@ impl From<engine::speech::EngineError> for JobError {
 /// The queues; each has its own workers.
 pub(crate) const QUEUE_CPU: &str = "cpu";
 pub(crate) const QUEUE_IO: &str = "io";
-pub(crate) const QUEUES: [&str; 2] = [QUEUE_CPU, QUEUE_IO];
+pub const QUEUES: [&str; 2] = [QUEUE_CPU, QUEUE_IO];
 
 /// All kinds. The wire name in the row never changes once released.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -50,8 +50,10 @@ pub mod submission;
 mod submit;
 mod suspect;
 pub mod sweep;
+pub mod tally;
 pub mod timeline;
 pub mod tool;
+pub mod trace;
 pub mod transcribe_sound;
 pub mod transcribers;
 pub mod transcript;
@@ -81,6 +83,9 @@ use crate::tool::{Tools, ToolsConfig};
 use crate::transcribers::Transcribers;
 use crate::translators::Translators;
 use crate::worker::Worker;
+
+/// All queues; a process may take from some of them only.
+pub use job::QUEUES;
 
 /// Splitting of text, for the endpoint of that name.
 pub mod text {

@@ -24,6 +24,7 @@ use tower::layer::util::Identity;
 
 use crate::fail_point;
 use crate::lease::Lease;
+use crate::tally::TALLY;
 use crate::worker::WorkerShared;
 
 /// A claimed job with its lease. Dropped without a run it goes back to the queue.
@@ -176,6 +177,7 @@ async fn claim_once(queue: &'static str, shared: &Arc<WorkerShared>) -> Result<O
         return Ok(None);
     };
     fail_point::pass("claim.after_commit");
+    TALLY.wait_s.note((now_ms - job.run_at_ms.max(job.created_at_ms)) as f64 / 1_000.0);
     let lease = shared.leases.take(job.fence, job.generation_id);
     Ok(Some(Leased { job: Arc::new(job), lease }))
 }

@@ -1,11 +1,14 @@
 //! Taking back jobs whose worker is gone: at a start, those of this node's former process (at once, its lock is ours); while running, those
 //! whose lease was not renewed.
 
+use std::sync::atomic::Ordering;
+
 use storage::jobs::JobState;
 use storage::leases::{Lost, TakenBack};
 use storage::{Rows, Storage, StorageError, Tx, generations, leases};
 
 use crate::settle::{CODE_CRASHED, failure_of};
+use crate::tally::TALLY;
 use crate::{fail_point, lone, moves};
 
 /// Returns how many jobs were taken back.
@@ -49,6 +52,7 @@ async fn take_back(rows: &Rows, lost: Lost<'_>, crashes_max: i64, now_ms: i64) -
     }
     fail_point::pass("recover.before_commit");
     tx.commit().await?;
+    TALLY.rescued.fetch_add(taken.len() as u64, Ordering::Relaxed);
     Ok(taken.len())
 }
 

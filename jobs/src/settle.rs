@@ -12,6 +12,7 @@ use crate::job::{JobError, JobKind};
 use crate::lease::StopReason;
 use crate::lone::{self, Told};
 use crate::moves;
+use crate::tally::End;
 use crate::view::JobFailure;
 
 pub(crate) const CODE_FAILED: &str = "chunk_failed";
@@ -38,6 +39,20 @@ pub(crate) enum Verdict {
     },
     Cancelled,
     Snooze,
+}
+
+impl Verdict {
+    /// As it is counted.
+    pub(crate) fn end(&self) -> End {
+        match self {
+            Self::Nothing => End::Fenced,
+            Self::RetryAt { .. } => End::Retried,
+            Self::WaitUntil { .. } => End::Waits,
+            Self::Discard { .. } => End::Discarded,
+            Self::Cancelled => End::Cancelled,
+            Self::Snooze => End::PutBack,
+        }
+    }
 }
 
 /// How soon a job comes back.

@@ -13,6 +13,8 @@ use storage::chunks::{self, Chunk, ChunkAudio, ChunkId, ChunkStatus};
 use storage::events::NewEvent;
 use storage::generations::{self, Generation, GenerationStatus};
 use storage::{BlobKey, StorageError, Tx};
+use tracing::Instrument;
+use tracing::field::Empty;
 use uuid::Uuid;
 
 use crate::choose_engine::engine_name;
@@ -21,8 +23,9 @@ use crate::merge_chunks::{self, MergeChunks};
 use crate::plan::{ChunkSpec, request_of};
 use crate::submission::GenerationOptions;
 use crate::suspect::suspicion;
+use crate::tally::TALLY;
 use crate::voices::VoiceSnapshot;
-use crate::{fail_point, in_flight, moves, neural_voice, translate_chunk};
+use crate::{fail_point, in_flight, moves, neural_voice, trace, translate_chunk};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SpeakChunk {
@@ -70,6 +73,11 @@ impl SpeakChunk {
     }
 
     pub(crate) async fn run(&self, context: &JobContext) -> Result<Committed, JobError> {
+        let span = tracing::trace_span!(target: trace::TARGET, "chunk", chunk.index = self.index, chunk.take = self.take);
+        self.make(context).instrument(span).await
+    }
+
+    async fn make(&self, context: &JobContext) -> Result<Committed, JobError> {
         let pool = context.storage.rows.read();
         let (generation, chunk) = tokio::try_join!(generations::find(pool, self.generation_id), chunks::find(pool, self.chunk_id()))?;
         let generation = generation.ok_or_else(|| JobError::Discard("its generation is gone".into()))?;
@@ -139,6 +147,7 @@ impl SpeakChunk {
         let blob = self.put(context, bytes).await?;
         let duration_ms = sample_count as i64 * 1_000 / i64::from(SAMPLE_RATE_HZ);
         let rtf = computed_ms as f64 / duration_ms.max(1) as f64;
+        TALLY.real_time_factor.note(rtf);
         let audio = ChunkAudio { blob, sample_count: sample_count as i64, duration_ms, words, rtf };
         Ok(Spoken { audio, cached: false, suspect, model: spec.model })
     }
@@ -236,7 +245,7 @@ fn key_of(id: ChunkId) -> BlobKey {
 /// Speaks; what can't be the text is spoken once more with another seed, and marked when that is no better. Both seeds come from the row,
 /// so a job that runs twice gives the same samples.
 async fn synthesize(context: &JobContext, engine: &EngineHandle, request: SynthesisRequest) -> Result<(Speech, bool), JobError> {
-    let first = engine.synthesize(request.clone(), context.token.clone()).await?;
+    let first = call_engine(context, engine, request.clone()).await?;
     let Some(found) = suspicion(&request, &first) else {
         return Ok((first, false));
     };
@@ -245,9 +254,17 @@ async fn synthesize(context: &JobContext, engine: &EngineHandle, request: Synthe
         return Ok((first, true));
     }
     let again = SynthesisRequest { seed: request.seed ^ OTHER_SEED, ..request };
-    let second = engine.synthesize(again.clone(), context.token.clone()).await?;
+    let second = call_engine(context, engine, again.clone()).await?;
     let suspect = suspicion(&again, &second).is_some();
     Ok((second, suspect))
+}
+
+/// The time in the engine's mailbox is part of the span.
+async fn call_engine(context: &JobContext, engine: &EngineHandle, request: SynthesisRequest) -> Result<Speech, JobError> {
+    let span = tracing::trace_span!(target: trace::TARGET, "synthesize", text.chars = request.text.chars().count(), audio.samples = Empty);
+    let speech = engine.synthesize(request, context.token.clone()).instrument(span.clone()).await?;
+    span.record("audio.samples", speech.samples.len());
+    Ok(speech)
 }
 
 /// queued or interrupted -> running, under the fence: a worker that lost its lease may not even say that it started.

@@ -13,6 +13,7 @@ use storage::chunks::ChunkId;
 use storage::generations::{Generation, GenerationStatus};
 use storage::jobs::NewJob;
 use storage::search::SearchText;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::plan::{self, Plan, PlanLimits};
@@ -20,11 +21,17 @@ use crate::retry::job_of;
 use crate::submission::{Source, Submission, SubmitError};
 use crate::view::JobView;
 use crate::voices::{FoundVoices, Voice};
-use crate::{Jobs, fail_point};
+use crate::{Jobs, fail_point, trace};
 
 impl Jobs {
     /// Accepts a request for speech. The answer means that it will be done.
     pub async fn submit(&self, owner_id: &str, mut submission: Submission) -> Result<JobView, SubmitError> {
+        let span = trace::accept_span(submission.kind.as_str());
+        submission.trace = trace::stored(&span, submission.trace);
+        self.accept(owner_id, submission).instrument(span).await
+    }
+
+    async fn accept(&self, owner_id: &str, mut submission: Submission) -> Result<JobView, SubmitError> {
         let offer = self.engines.offer();
         if offer.installed.is_empty() {
             // Nobody else could speak.

@@ -14,6 +14,7 @@ use engine::engines::Engines;
 use models::library::Library;
 use storage::{Storage, StorageError};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -26,15 +27,17 @@ use crate::queue::{JobBackend, Leased};
 use crate::recover;
 use crate::settle::{self, Pace, Verdict};
 use crate::sweep::{self, SweepConfig};
+use crate::tally::{End, TALLY};
 use crate::tool::{Tools, ToolsConfig};
+use crate::trace;
 use crate::transcribers::Transcribers;
 use crate::translators::Translators;
 
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
-    /// Chunks spoken at a time.
+    /// Chunks spoken at a time; 0 leaves the queue to others.
     pub cpu_slots: usize,
-    /// Merges at a time.
+    /// Merges at a time; 0 leaves the queue to others.
     pub io_slots: usize,
     pub lease: LeaseConfig,
     /// The models of this node, for what fetches them.
@@ -258,7 +261,7 @@ async fn run_monitor(shared: Arc<WorkerShared>) {
     let closing = shared.closing.clone();
     let queues = [(QUEUE_CPU, shared.config.cpu_slots), (QUEUE_IO, shared.config.io_slots)];
     let mut monitor = Monitor::new().should_restart(|_, _| true);
-    for (queue, slots) in queues {
+    for (queue, slots) in queues.into_iter().filter(|(_, slots)| *slots > 0) {
         let shared = shared.clone();
         monitor = monitor.register(move |_| {
             let (backend, runner) = (JobBackend::new(queue, shared.clone()), shared.clone());
@@ -284,12 +287,23 @@ async fn run_monitor(shared: Arc<WorkerShared>) {
 /// Runs a claimed job to its end, whatever that is, and writes the verdict if the run did not.
 async fn run_and_settle(shared: &Arc<WorkerShared>, leased: Leased) {
     let job = &leased.job;
-    let Err(error) = run(shared, &leased).await else {
-        return;
-    };
+    let started_ms = shared.context.clock.now_ms();
+    let span = trace::attempt_span(job);
+    let ended = run(shared, &leased).instrument(span.clone()).await;
     let now_ms = shared.context.clock.now_ms();
+    let note_end = |end: End| {
+        TALLY.note_end(end, now_ms - started_ms);
+        span.record("job.end", end.name());
+        if matches!(end, End::Retried | End::Discarded) {
+            span.record("otel.status_code", "error");
+        }
+    };
+    let Err(error) = ended else {
+        return note_end(End::Done);
+    };
     let pace = Pace { wait_ms: shared.config.wait_ms, jitter: rand::random() };
     let verdict = settle::verdict(&error, leased.lease.stop_reason(), job, now_ms, &pace);
+    note_end(verdict.end());
     match &verdict {
         Verdict::Nothing => tracing::warn!(job.id = %job.fence.job_id, job.lease_no = job.fence.lease_no, "lease lost, result thrown away"),
         Verdict::Discard { error, .. } => {
@@ -329,12 +343,13 @@ async fn run(shared: &Arc<WorkerShared>, leased: &Leased) -> Result<Committed, J
     let _stop_leftovers = attempt_token.clone().drop_guard();
     let timeout_ms = kind.timeout_ms();
     let isolation = shared.config.isolation.clone().filter(|_| leased.job.crashes >= shared.config.crashes_max - 1);
-    let mut attempt = tokio::spawn(async move {
+    let running = async move {
         match isolation {
             Some(isolation) => isolation.run(context.fence(), &context.token).await,
             None => kind.run(&context).await,
         }
-    });
+    };
+    let mut attempt = tokio::spawn(running.in_current_span());
     let ended = tokio::select! {
         ended = &mut attempt => Some(ended),
         () = clock.sleep(timeout_ms) => None,

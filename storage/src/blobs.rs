@@ -19,6 +19,7 @@ use object_store::{ObjectStore, ObjectStoreExt, WriteMultipart};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio::sync::Mutex;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::s3::{self, Presigner, S3Config};
@@ -27,6 +28,8 @@ use crate::{StorageError, filesystem};
 /// S3 wants parts of at least 5 MiB.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 const PARTS_IN_FLIGHT: usize = 2;
+/// The spans that `jobs::trace` sends to a collector are told from others by it. They name no blob.
+const TRACE_TARGET: &str = "clonyvoice::trace";
 /// Names of folders that are remembered as durable; more are synced anew.
 const DURABLE_FOLDERS_MAX: usize = 10_000;
 
@@ -256,6 +259,11 @@ impl Blobs {
     }
 
     pub async fn put(&self, key: BlobKey, bytes: Bytes) -> Result<StoredBlob, StorageError> {
+        let span = tracing::trace_span!(target: TRACE_TARGET, "blob put", blob.bytes = bytes.len());
+        self.put_bytes(key, bytes).instrument(span).await
+    }
+
+    async fn put_bytes(&self, key: BlobKey, bytes: Bytes) -> Result<StoredBlob, StorageError> {
         let stored = stored(&bytes);
         self.prepare(key).await?;
         self.store.put(&path_of(key)?, bytes.into()).await.map_err(not_taken)?;
@@ -264,6 +272,10 @@ impl Blobs {
 
     /// Sends a file of any size in parts: memory stays flat.
     pub async fn put_file(&self, key: BlobKey, file: &Path) -> Result<StoredBlob, StorageError> {
+        self.put_parts(key, file).instrument(tracing::trace_span!(target: TRACE_TARGET, "blob put")).await
+    }
+
+    async fn put_parts(&self, key: BlobKey, file: &Path) -> Result<StoredBlob, StorageError> {
         let mut reader = tokio::fs::File::open(file).await?;
         reader.seek(SeekFrom::Start(0)).await?;
         self.prepare(key).await?;
@@ -288,7 +300,9 @@ impl Blobs {
 
     /// The whole blob: only for what is known to be small, such as a chunk.
     pub async fn get(&self, key: BlobKey) -> Result<Bytes, StorageError> {
-        Ok(self.store.get(&path_of(key)?).await?.bytes().await?)
+        let path = path_of(key)?;
+        let getting = async { self.store.get(&path).await?.bytes().await };
+        Ok(getting.instrument(tracing::trace_span!(target: TRACE_TARGET, "blob get")).await?)
     }
 
     /// The whole blob, if it is what its row says. A store may answer with less than it has: that is unreachable, and may be better at the

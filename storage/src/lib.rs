@@ -15,6 +15,7 @@ pub mod data_folder;
 pub mod error;
 pub mod events;
 pub mod favorites;
+pub mod figures;
 pub mod filesystem;
 pub mod generations;
 mod group_commit;

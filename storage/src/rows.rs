@@ -183,7 +183,8 @@ impl Rows {
         if self.dialect != Dialect::Postgres {
             return Ok(0);
         }
-        let theirs_ms: i64 = sqlx::query_scalar("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)").fetch_one(&self.readers).await?;
+        let theirs_ms: i64 =
+            sqlx::query_scalar("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)").fetch_one(&self.readers).await?;
         Ok(theirs_ms - now_ms)
     }
 

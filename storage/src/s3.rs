@@ -123,7 +123,9 @@ mod tests {
         assert_eq!(read("s3://voice"), Ok(("voice".into(), String::new())));
         assert_eq!(read("s3://voice/"), Ok(("voice".into(), String::new())));
         assert_eq!(read("s3://voice.of-1/a/b/"), Ok(("voice.of-1".into(), "a/b".into())));
-        for wrong in ["", "voice", "https://voice", "s3://", "s3://ab", "s3://Voice", "s3://voice/a//b", "s3://voice/..", "s3://voice/a/../b"] {
+        for wrong in
+            ["", "voice", "https://voice", "s3://", "s3://ab", "s3://Voice", "s3://voice/a//b", "s3://voice/..", "s3://voice/a/../b"]
+        {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

@@ -11,6 +11,7 @@ pub mod client;
 pub mod crash_loop;
 pub mod engine_calls;
 pub mod media;
+pub mod otlp;
 #[cfg(unix)]
 pub mod postgres;
 #[cfg(target_os = "linux")]

@@ -94,9 +94,14 @@ impl TestServer {
 
     /// `clonyvoice work` on the same folder, killed when dropped. Its log goes where the server's goes.
     pub fn start_worker(&self, arguments: &[&str]) -> Child {
+        self.start_worker_in(&self.data_folder(), arguments)
+    }
+
+    /// The same with a data folder of its own, as on another machine.
+    pub fn start_worker_in(&self, folder: &Path, arguments: &[&str]) -> Child {
         let log = self.log();
         let mut command = self.program();
-        command.arg("work").args(arguments).arg("--data-dir").arg(self.data_folder());
+        command.arg("work").args(arguments).arg("--data-dir").arg(folder);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).kill_on_drop(true).spawn().unwrap()
     }
 
@@ -197,9 +202,20 @@ impl TestServer {
 
     /// SIGTERM, and waits for the end.
     pub async fn stop(&mut self) -> ExitStatus {
-        let mut process = self.process.take().expect("it runs");
+        let stopping = self.ask_to_stop();
+        self.stopped(stopping).await
+    }
+
+    /// SIGTERM.
+    pub fn ask_to_stop(&mut self) -> Child {
+        let process = self.process.take().expect("it runs");
         let pid = rustix::process::Pid::from_raw(process.id().unwrap().cast_signed()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        process
+    }
+
+    /// Waits for the end of a process that was asked to stop.
+    pub async fn stopped(&self, mut process: Child) -> ExitStatus {
         match tokio::time::timeout(wait::LIMIT, process.wait()).await {
             Ok(status) => status.unwrap(),
             Err(_) => panic!("SIGTERM does not end the server"),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use tests::socket::Gone;
-use tests::{TestServer, script};
+use tests::{Engine, ServerOptions, TestServer, script, wait};
 
 const CHUNKS: u64 = 40;
 
@@ -49,4 +49,24 @@ async fn an_idle_server_stops_and_starts() {
     assert!(server.stop().await.success());
     server.restart().await;
     assert_eq!(server.client().get("/api/voices").await.expect(200).json(), before, "the key and the voices are still there");
+}
+
+/// A load balancer is told first: requests are still answered, and `/readyz` says that no more should be sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_drains_says_so_and_answers() {
+    let environment = vec![("CLONYVOICE_STOP_DRAIN_MS".into(), "3000".into())];
+    let mut server =
+        TestServer::start(ServerOptions { engine: Engine::Scripted(script::at_once()), environment, ..ServerOptions::default() }).await;
+    let client = server.client();
+    client.get("/readyz").await.expect(200);
+    let stopping = server.ask_to_stop();
+    let drained = wait::until("503 from /readyz", async || {
+        let answer = client.get("/readyz").await;
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
+    drained.problem(503, "not_ready");
+    assert!(drained.header("retry-after").is_some());
+    client.get("/api/voices").await.expect(200);
+    assert!(server.stopped(stopping).await.success());
 }

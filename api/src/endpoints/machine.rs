@@ -12,8 +12,8 @@ use crate::wire::machine::{Capabilities, GpuReport, SystemInfo, SystemStats, for
 
 /// Of the API itself; rises when something that was promised changes.
 const API_VERSION: &str = "1";
-/// No engine of this build computes on a GPU.
-const WITH_CUDA: bool = false;
+/// Whether neural models of this build can compute on NVIDIA devices.
+const WITH_CUDA: bool = cfg!(feature = "cuda");
 const MIB: u64 = 1024 * 1024;
 
 /// CPU, RAM, GPU stats

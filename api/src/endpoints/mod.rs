@@ -16,6 +16,7 @@ pub mod health;
 pub mod jobs;
 pub mod lone;
 pub mod machine;
+pub mod metrics;
 pub mod models;
 pub mod montages;
 pub mod previews;

@@ -164,7 +164,15 @@ mod tests {
     use super::*;
 
     fn sample(devices: Vec<Device>) -> Sample {
-        Sample { at_ms: 0, cpu_percent: Some(12.34), cores: 4, ram_used_bytes: 3 * MIB, ram_total_bytes: 9 * MIB, devices, disk_free_bytes: Some(MIB) }
+        Sample {
+            at_ms: 0,
+            cpu_percent: Some(12.34),
+            cores: 4,
+            ram_used_bytes: 3 * MIB,
+            ram_total_bytes: 9 * MIB,
+            devices,
+            disk_free_bytes: Some(MIB),
+        }
     }
 
     fn device() -> Device {
@@ -188,7 +196,7 @@ mod tests {
         assert_eq!(stats["cpu"], json!({"percent": 12.3_f32, "cores": 4}));
         assert_eq!(stats["ram"], json!({"used_mb": 3, "total_mb": 9, "percent": 33.3_f32}));
         assert_eq!((&stats["gpu"][0], &stats["disk"]), (&gpu, &json!({"free_mb": 1})));
-        assert_eq!(stats["timestamp"], "1970-01-01T00:00:00Z");
+        assert_eq!(stats["timestamp"], "1970-01-01T00:00:00.000Z");
     }
 
     #[test]
@@ -200,6 +208,9 @@ mod tests {
         assert_eq!((unused.available, unused.backend, unused.driver.as_deref()), (true, None, Some("550")));
         assert!(unused.warning.is_some_and(|warning| warning.contains("cuda")));
         let none = GpuReport::of(&sample(Vec::new()), &Facts::default(), false);
-        assert_eq!(serde_json::to_value(none).unwrap_or_default(), json!({"available": false, "backend": null, "driver": null, "devices": [], "warning": null}));
+        assert_eq!(
+            serde_json::to_value(none).unwrap_or_default(),
+            json!({"available": false, "backend": null, "driver": null, "devices": [], "warning": null})
+        );
     }
 }
