@@ -13,6 +13,7 @@ pub mod body;
 pub mod cli;
 pub mod clone_form;
 pub mod config;
+mod config_check;
 pub mod cors;
 pub mod create_key;
 pub mod decode_host;

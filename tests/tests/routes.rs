@@ -1,5 +1,4 @@
-//! The documented table, row by row: what is served wants a key and its scope, and what is not served yet is on the list below, which
-//! shrinks with every step.
+//! The documented table, row by row: each wants a key and its scope, and stands in the OpenAPI document.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,9 +9,6 @@ use tests::{Answer, Client, Socket, TestServer, script};
 
 /// Copied from the product's public documentation.
 const DOCUMENTATION: &str = include_str!("../fixtures/clonyvoice-api.md");
-
-/// Rows of later steps: they must answer as unknown routes, so that nobody takes a stub for a feature.
-const NOT_YET: [&str; 0] = [];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Row {
@@ -56,20 +52,17 @@ fn the_documentation_is_read_whole() {
     let rows = documented();
     assert_eq!(rows.len(), 56);
     assert!(rows.iter().all(|row| SCOPES.contains(&row.scope)), "{rows:?}");
-    for name in NOT_YET {
-        assert!(rows.iter().any(|row| row.name() == name), "{name} is no documented row");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_served_row_wants_a_key_and_its_scope() {
+async fn each_row_wants_a_key_and_its_scope() {
     let server = TestServer::scripted(script::at_once()).await;
     let mut keys = Vec::new();
     for scope in SCOPES {
         keys.push((scope, server.new_key(scope, &[scope]).await));
     }
     let nobody = server.client_with(None);
-    for row in documented().iter().filter(|row| row.method != "WS" && !NOT_YET.contains(&row.name().as_str())) {
+    for row in documented().iter().filter(|row| row.method != "WS") {
         ask(&nobody, row).await.problem(401, "unauthenticated");
         for (scope, key) in &keys {
             let answer = ask(&server.client_with(Some(key)), row).await;
@@ -90,16 +83,6 @@ async fn each_served_row_wants_a_key_and_its_scope() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_of_later_steps_are_unknown() {
-    let server = TestServer::scripted(script::at_once()).await;
-    let client = server.client();
-    for row in documented().iter().filter(|row| NOT_YET.contains(&row.name().as_str())) {
-        let answer = ask(&client, row).await;
-        assert!([404, 405].contains(&answer.status), "{} answers {}: take it off the list", row.name(), answer.status);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_websocket_wants_its_scope() {
     let server = TestServer::scripted(script::at_once()).await;
     for scope in SCOPES {
@@ -110,13 +93,13 @@ async fn the_websocket_wants_its_scope() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_openapi_document_holds_every_served_row() {
+async fn the_openapi_document_holds_every_row() {
     let server = TestServer::scripted(script::at_once()).await;
     let nobody = server.client_with(None);
     let answer = nobody.get("/openapi.json").await;
     let document = answer.expect(200).json();
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
-    for row in documented().iter().filter(|row| row.method != "WS" && !NOT_YET.contains(&row.name().as_str())) {
+    for row in documented().iter().filter(|row| row.method != "WS") {
         let operation = &document["paths"][row.path][row.method.to_lowercase()];
         assert!(operation.is_object(), "{} is not in /openapi.json", row.name());
     }
