@@ -1,6 +1,6 @@
 //! Writing down what is said in a recording.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jobs::transcribe_sound::{SAMPLE_RATE_HZ, ToTranscribe, TranscribeOrder};
@@ -196,9 +196,9 @@ async fn source_of(
     Ok((ToTranscribe::Wav { file, model, duration_ms }, Some(Decoded { _folder: folder, _held: held })))
 }
 
-async fn decode(app: &App, input: &std::path::Path, field: &str, output: &PathBuf) -> Result<u64, Problem> {
+async fn decode(app: &App, input: &Path, field: &str, output: &Path) -> Result<u64, Problem> {
     let task = DecodeTask {
-        output: output.clone(),
+        output: output.to_owned(),
         rate_hz: Some(SAMPLE_RATE_HZ),
         mono: true,
         channels_max: None,

@@ -21,7 +21,7 @@ pub(super) fn cut(ids: &[u32], first_time: u32, window: u32) -> (Vec<Piece>, u32
     };
     let mut cuts: Vec<usize> = (1..ids.len()).filter(|at| is_time(&ids[*at]) && is_time(&ids[at - 1])).collect();
     if cuts.is_empty() {
-        let last = ids.iter().copied().filter(is_time).next_back().map_or(0, place);
+        let last = ids.iter().copied().rfind(is_time).map_or(0, place);
         let end = if last > 0 { last } else { window };
         return (vec![Piece { start: 0, end, ids: text(ids) }], window);
     }
@@ -36,7 +36,7 @@ pub(super) fn cut(ids: &[u32], first_time: u32, window: u32) -> (Vec<Piece>, u32
         }
         from = cut;
     }
-    let done = if ends_with_one { window } else { ids[..from].iter().copied().filter(is_time).next_back().map_or(window, place) };
+    let done = if ends_with_one { window } else { ids[..from].iter().copied().rfind(is_time).map_or(window, place) };
     (pieces, done)
 }
 
