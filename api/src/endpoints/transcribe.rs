@@ -1,6 +1,6 @@
 //! Writing down what is said in a recording.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use jobs::transcribe_sound::{SAMPLE_RATE_HZ, ToTranscribe, TranscribeOrder};
