@@ -94,7 +94,7 @@ fn disk(dir: &Path) -> Finding {
 async fn database(config: &Config) -> Finding {
     let broken = |detail: String| {
         let command = match &config.database_url {
-            Some(_) => "psql \"$CLONYVOICE_DATABASE_URL\" -c 'SELECT 1'   # does it answer? is database_url right?".into(),
+            Some(_) => "psql \"$CLONYVOICE_DATABASE_URL\" -c '\\conninfo'   # does it answer? is database_url right?".into(),
             None => {
                 format!("mv {0} {0}.broken   # then restore a backup, or begin anew", config.data_dir.join("clonyvoice.sqlite").display())
             }

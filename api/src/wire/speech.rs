@@ -525,7 +525,6 @@ mod tests {
     fn what_is_not_there_yet_is_refused_and_not_ignored() {
         let refused =
             |json: &str| parse::<MultilangRequest>(json.as_bytes()).unwrap().into_submission(TraceContext::default()).unwrap_err();
-        assert_eq!(refused(r#"{"text": "a", "translate": true}"#).errors[0].field, "translate");
         assert_eq!(refused(r#"{"text": "a", "callback_url": "https://x"}"#).errors[0].field, "callback_url");
         assert_eq!(refused(r#"{"text": "a", "engine": "steam"}"#).errors[0].field, "engine");
         assert_eq!(refused(r#"{"text": "a", "chunks": []}"#).errors[0].field, "chunks");
