@@ -18,7 +18,7 @@ use crate::blob_store;
 use crate::config::Config;
 use crate::manage_models;
 use crate::serve::ServeError;
-use crate::{speech, transcription, translation};
+use crate::{local_models, speech};
 
 /// The longest settings that are read.
 const SETTINGS_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -43,8 +43,8 @@ pub async fn run(job_id: Uuid, lease_no: i64) -> Result<String, ServeError> {
         tools: Tools::new(config.tools()),
         downloads: Some(Arc::new(config.downloads())),
         library: Some(library.clone()),
-        translators: Some(translation::translators(&config, &library, &residents)),
-        transcribers: Some(transcription::transcribers(&config, &library, &residents)),
+        translators: Some(local_models::translators(&config, &library, &residents)),
+        transcribers: Some(local_models::transcribers(&config, &library, &residents)),
     };
     let one_worker = Config { speech_workers: 1, ..config };
     let engine_folder = folder.clone();

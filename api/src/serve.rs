@@ -29,7 +29,7 @@ use crate::create_key::{self, KeyCommandError, NewKey};
 use crate::keys::Key;
 use crate::listen::{self, Door, ListenError};
 use crate::manage_models::{self, ModelsError};
-use crate::{blob_store, isolated_job, keep_limits, open_files, routes, speech, transcription, translation};
+use crate::{blob_store, isolated_job, keep_limits, local_models, open_files, routes, speech};
 
 /// How long open sockets may take to say goodbye.
 const SOCKETS_CLOSE_S: u64 = 5;
@@ -70,8 +70,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let library = Arc::new(manage_models::library(&config)?);
     let engines = start_engines(&config, &folder, &library).await?;
     let unloader = tokio::spawn(speech::unload_idle(engines.residents().clone(), clock.clone()));
-    let translators = translation::translators(&config, &library, engines.residents());
-    let transcribers = transcription::transcribers(&config, &library, engines.residents());
+    let translators = local_models::translators(&config, &library, engines.residents());
+    let transcribers = local_models::transcribers(&config, &library, engines.residents());
     let accepting = JobsConfig {
         translators: Some(translators.clone()),
         transcribers: Some(transcribers.clone()),
@@ -112,8 +112,8 @@ pub async fn work(config: Config) -> Result<(), ServeError> {
     let library = Arc::new(manage_models::library(&config)?);
     let engines = start_engines(&config, &folder, &library).await?;
     let unloader = tokio::spawn(speech::unload_idle(engines.residents().clone(), clock.clone()));
-    let translators = translation::translators(&config, &library, engines.residents());
-    let transcribers = transcription::transcribers(&config, &library, engines.residents());
+    let translators = local_models::translators(&config, &library, engines.residents());
+    let transcribers = local_models::transcribers(&config, &library, engines.residents());
     let work = WorkerConfig {
         translators: Some(translators),
         transcribers: Some(transcribers),

@@ -28,6 +28,7 @@ mod make_film;
 mod mend_chunks;
 mod merge_chunks;
 pub mod merge_timeline;
+pub mod model_places;
 pub mod montages;
 mod moves;
 mod neural_voice;

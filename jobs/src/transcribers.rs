@@ -2,31 +2,20 @@
 //!
 //! The choice looks at the disk and not at weights, so that it can be made while a caller waits. This file may not know files of sound or rows.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use engine::resident::{Resident, Residents};
-use engine::whisper::{ModelError, Precision, Whisper};
+use engine::resident::Residents;
+use engine::whisper::Whisper;
 use models::folder::FolderError;
-use models::library::Library;
 use models::manifest::{Ability, Family, Manifest};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::job::JobError;
+use crate::model_places::{ModelPlaces, ModelPlacesConfig};
 
 /// What is told to be installed where nothing is: small enough for every machine.
 const USUAL: &str = "whisper-base";
-
-#[derive(Debug, Clone)]
-pub struct TranscribersConfig {
-    pub library: Arc<Library>,
-    pub precision: Precision,
-    /// An unused model is freed after so long; 0 for never.
-    pub idle_ms: u64,
-    /// Windows heard at the same time in this process: each uses all cores.
-    pub at_a_time: usize,
-}
 
 /// Why there is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,16 +37,10 @@ impl From<FolderError> for NoTranscriber {
     }
 }
 
-type Place = Arc<Resident<Whisper>>;
-
 /// Shared by the front door and the workers of a process.
 #[derive(Debug)]
 pub struct Transcribers {
-    config: TranscribersConfig,
-    residents: Residents,
-    /// By model id; with the time of its installation, because another may be pulled.
-    places: Mutex<HashMap<String, (i64, Place)>>,
-    turns: Arc<Semaphore>,
+    places: ModelPlaces<Whisper>,
 }
 
 /// A model that may compute now.
@@ -69,9 +52,8 @@ pub(crate) struct Loaded {
 
 impl Transcribers {
     /// Models are listed in `residents` as they are used.
-    pub fn new(config: TranscribersConfig, residents: Residents) -> Arc<Self> {
-        let turns = Arc::new(Semaphore::new(config.at_a_time.max(1)));
-        Arc::new(Self { config, residents, places: Mutex::default(), turns })
+    pub fn new(config: ModelPlacesConfig, residents: Residents) -> Arc<Self> {
+        Arc::new(Self { places: ModelPlaces::new(config, residents) })
     }
 
     /// The id of the model for a language (any where `None`): the one that is named, or the largest that is installed and knows it. Reads the
@@ -83,7 +65,7 @@ impl Transcribers {
         let candidates = self.candidates(model)?;
         let mut refused = None;
         for manifest in &candidates {
-            if self.installed_at_ms(&manifest.id)?.is_none() {
+            if self.places.installed_at_ms(&manifest.id)?.is_none() {
                 continue;
             }
             match language.filter(|language| !manifest.languages.iter().any(|known| known == language)) {
@@ -99,7 +81,7 @@ impl Transcribers {
 
     /// Those that may do it, the largest first.
     fn candidates(&self, model: Option<&str>) -> Result<Vec<&Manifest>, NoTranscriber> {
-        let all = self.config.library.catalogue.all().iter();
+        let all = self.places.library().catalogue.all().iter();
         let mut able: Vec<&Manifest> =
             all.filter(|manifest| manifest.family == Family::Whisper && manifest.can(Ability::Transcribe)).collect();
         able.sort_by_key(|manifest| std::cmp::Reverse(manifest.parameters_millions));
@@ -108,17 +90,9 @@ impl Transcribers {
         if able.is_empty() { Err(NoTranscriber::Unknown(id.to_owned())) } else { Ok(able) }
     }
 
-    /// When it was installed; `None` where it is not.
-    fn installed_at_ms(&self, id: &str) -> Result<Option<i64>, NoTranscriber> {
-        Ok(self.config.library.folder.lock_file(id)?.map(|lock| lock.installed_at_ms))
-    }
-
     /// Waits for a turn and loads the model, where it is not loaded.
     pub(crate) async fn load(self: &Arc<Self>, model: &str, token: &CancellationToken) -> Result<Loaded, JobError> {
-        let turn = tokio::select! {
-            turn = self.turns.clone().acquire_owned() => turn.map_err(|_| JobError::Stopped)?,
-            () = token.cancelled() => return Err(JobError::Stopped),
-        };
+        let turn = self.places.turn(token).await?;
         let (all, id) = (self.clone(), model.to_owned());
         let loading = tokio::task::spawn_blocking(move || all.load_now(&id));
         let model = loading.await.map_err(|error| JobError::Retry(format!("load {model}: {error}")))??;
@@ -127,33 +101,14 @@ impl Transcribers {
 
     fn load_now(&self, id: &str) -> Result<Arc<Whisper>, JobError> {
         let candidates = self.candidates(Some(id))?;
-        let installed_at_ms = self.installed_at_ms(id)?.ok_or_else(|| not_installed(&candidates, Some(id)))?;
-        let folder = self.config.library.folder.path_of(id).map_err(NoTranscriber::from)?;
-        let place = self.place(id, installed_at_ms);
-        let loaded = place.get(self.residents.now_ms(), || {
-            let model = Whisper::load(&folder, self.config.precision)?;
+        let installed_at_ms = self.places.installed_at_ms(id).map_err(NoTranscriber::from)?;
+        let installed_at_ms = installed_at_ms.ok_or_else(|| not_installed(&candidates, Some(id)))?;
+        let folder = self.places.library().folder.path_of(id).map_err(NoTranscriber::from)?;
+        self.places.get(id, installed_at_ms, || {
+            let model = Whisper::load(&folder, self.places.precision())?;
             let bytes = model.bytes();
             Ok((model, bytes))
-        });
-        loaded.map_err(|error: ModelError| match error {
-            ModelError::Folder { .. } => {
-                JobError::Wait(format!("{id} can't be loaded: {error}; `clonyvoice models verify {id}` says more"))
-            }
-            other => JobError::Retry(format!("{id} can't be loaded: {other}")),
         })
-    }
-
-    fn place(&self, id: &str, installed_at_ms: i64) -> Place {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, place)) = places.get(id).filter(|(at_ms, _)| *at_ms == installed_at_ms) {
-            return place.clone();
-        }
-        let place: Place = Arc::new(Resident::new(id, self.config.idle_ms));
-        if places.insert(id.to_owned(), (installed_at_ms, place.clone())).is_some() {
-            self.residents.remove(id);
-        }
-        self.residents.add(place.clone());
-        place
     }
 }
 

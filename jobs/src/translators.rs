@@ -6,28 +6,19 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use engine::qwen3_tts::{ModelError, Precision};
-use engine::resident::{Resident, Residents};
+use engine::qwen3_tts::ModelError;
+use engine::resident::Residents;
 use engine::translate::{self, Sentence, Targets, TranslateError, Translated, Translator, TranslatorConfig};
-use models::library::Library;
+use models::folder::FolderError;
 use models::manifest::{Ability, Family, Manifest};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::job::JobError;
+use crate::model_places::{ModelPlaces, ModelPlacesConfig};
 
 /// The first that is installed is taken where nobody names one: MADLAD-400 does nothing but translate.
 const PREFERENCE: [Family; 2] = [Family::Madlad, Family::Qwen3];
-
-#[derive(Debug, Clone)]
-pub struct TranslatorsConfig {
-    pub library: Arc<Library>,
-    pub precision: Precision,
-    /// An unused model is freed after so long; 0 for never.
-    pub idle_ms: u64,
-    /// Sentences translated at the same time in this process: each uses all cores.
-    pub at_a_time: usize,
-}
 
 /// A model that a request was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,18 +43,20 @@ pub enum NoTranslator {
     Broken(String),
 }
 
-type Place = Arc<Resident<Box<dyn Translator>>>;
+impl From<FolderError> for NoTranslator {
+    fn from(error: FolderError) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
 /// By model id; with the time of its installation, because another may be pulled.
 type Known = HashMap<String, (i64, Arc<Targets>)>;
 
 /// Shared by the front door and the workers of a process.
 #[derive(Debug)]
 pub struct Translators {
-    config: TranslatorsConfig,
-    residents: Residents,
-    places: Mutex<HashMap<String, (i64, Place)>>,
+    places: ModelPlaces<Box<dyn Translator>>,
     known: Mutex<Known>,
-    turns: Arc<Semaphore>,
 }
 
 /// A model that may compute now.
@@ -75,9 +68,8 @@ pub(crate) struct Loaded {
 
 impl Translators {
     /// Models are listed in `residents` as they are used.
-    pub fn new(config: TranslatorsConfig, residents: Residents) -> Arc<Self> {
-        let turns = Arc::new(Semaphore::new(config.at_a_time.max(1)));
-        Arc::new(Self { config, residents, places: Mutex::default(), known: Mutex::default(), turns })
+    pub fn new(config: ModelPlacesConfig, residents: Residents) -> Arc<Self> {
+        Arc::new(Self { places: ModelPlaces::new(config, residents), known: Mutex::default() })
     }
 
     /// The model for a target language: the one of this id, or the best that is installed and knows it. Reads the disk.
@@ -100,7 +92,7 @@ impl Translators {
 
     /// Those that may do it, the best first.
     fn candidates(&self, model: Option<&str>) -> Result<Vec<&Manifest>, NoTranslator> {
-        let all = self.config.library.catalogue.all().iter().filter(|manifest| manifest.can(Ability::Translate));
+        let all = self.places.library().catalogue.all().iter().filter(|manifest| manifest.can(Ability::Translate));
         let place = |manifest: &&Manifest| PREFERENCE.iter().position(|family| *family == manifest.family);
         let mut able: Vec<&Manifest> = all.filter(|manifest| place(manifest).is_some()).collect();
         able.sort_by_key(place);
@@ -113,15 +105,9 @@ impl Translators {
         }
     }
 
-    /// When it was installed; `None` where it is not.
-    fn installed_at_ms(&self, id: &str) -> Result<Option<i64>, NoTranslator> {
-        let lock = self.config.library.folder.lock_file(id).map_err(|error| NoTranslator::Broken(error.to_string()))?;
-        Ok(lock.map(|lock| lock.installed_at_ms))
-    }
-
     /// What an installed model can be asked for.
     fn targets_of(&self, manifest: &Manifest) -> Result<Option<Arc<Targets>>, NoTranslator> {
-        let Some(installed_at_ms) = self.installed_at_ms(&manifest.id)? else { return Ok(None) };
+        let Some(installed_at_ms) = self.places.installed_at_ms(&manifest.id)? else { return Ok(None) };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, targets)) = known.get(&manifest.id).filter(|(at_ms, _)| *at_ms == installed_at_ms) {
             return Ok(Some(targets.clone()));
@@ -134,16 +120,13 @@ impl Translators {
     }
 
     fn config_of(&self, manifest: &Manifest) -> Result<TranslatorConfig, NoTranslator> {
-        let folder = self.config.library.folder.path_of(&manifest.id).map_err(|error| NoTranslator::Broken(error.to_string()))?;
-        Ok(TranslatorConfig { folder, family: manifest.family, precision: self.config.precision })
+        let folder = self.places.library().folder.path_of(&manifest.id)?;
+        Ok(TranslatorConfig { folder, family: manifest.family, precision: self.places.precision() })
     }
 
     /// Waits for a turn and loads the model, where it is not loaded.
     pub(crate) async fn load(self: &Arc<Self>, model: &str, token: &CancellationToken) -> Result<Loaded, JobError> {
-        let turn = tokio::select! {
-            turn = self.turns.clone().acquire_owned() => turn.map_err(|_| JobError::Stopped)?,
-            () = token.cancelled() => return Err(JobError::Stopped),
-        };
+        let turn = self.places.turn(token).await?;
         let (all, id) = (self.clone(), model.to_owned());
         let loading = tokio::task::spawn_blocking(move || all.load_now(&id));
         let (chosen, translator) = loading.await.map_err(|error| JobError::Retry(format!("load {model}: {error}")))??;
@@ -153,29 +136,11 @@ impl Translators {
     fn load_now(&self, id: &str) -> Result<(Chosen, Arc<Box<dyn Translator>>), JobError> {
         let candidates = self.candidates(Some(id))?;
         let manifest = candidates.first().ok_or_else(|| NoTranslator::Unknown(id.to_owned()))?;
-        let installed_at_ms = self.installed_at_ms(id)?.ok_or_else(|| not_installed(&candidates))?;
+        let installed_at_ms = self.places.installed_at_ms(id).map_err(NoTranslator::from)?;
+        let installed_at_ms = installed_at_ms.ok_or_else(|| not_installed(&candidates))?;
         let config = self.config_of(manifest)?;
-        let loaded = self.place(id, installed_at_ms).get(self.residents.now_ms(), || translate::load(&config));
-        let translator = loaded.map_err(|error| match error {
-            ModelError::Folder { .. } => {
-                JobError::Wait(format!("{id} can't be loaded: {error}; `clonyvoice models verify {id}` says more"))
-            }
-            other => JobError::Retry(format!("{id} can't be loaded: {other}")),
-        })?;
+        let translator = self.places.get(id, installed_at_ms, || translate::load(&config))?;
         Ok((chosen_of(manifest), translator))
-    }
-
-    fn place(&self, id: &str, installed_at_ms: i64) -> Place {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, place)) = places.get(id).filter(|(at_ms, _)| *at_ms == installed_at_ms) {
-            return place.clone();
-        }
-        let place: Place = Arc::new(Resident::new(id, self.config.idle_ms));
-        if places.insert(id.to_owned(), (installed_at_ms, place.clone())).is_some() {
-            self.residents.remove(id);
-        }
-        self.residents.add(place.clone());
-        place
     }
 }
 
