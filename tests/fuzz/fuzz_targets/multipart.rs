@@ -1,13 +1,15 @@
 //! Any bytes as a multipart body, in pieces of any size (the first byte): read, or refused with a 4xx; afterwards no file and no reservation is left.
 #![no_main]
 
-use std::convert::Infallible;
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use api::body::BodyLimit;
 use api::temporary_bytes::{TemporaryBytes, TemporaryBytesConfig};
 use api::upload::Form;
+use bytes::Bytes;
+use http_body_util::StreamBody;
 use libfuzzer_sys::fuzz_target;
 use salvo::http::ReqBody;
 use salvo::http::body::Frame;
@@ -29,8 +31,10 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(held) = bounds.reserve("owner", if declared { bytes.len() as u64 } else { 0 }) else { return };
     let limit = BodyLimit { bytes_max: BODY_BYTES_MAX, idle_ms: 60_000, total_ms: 60_000 };
     let form = Form { boundary: "B".into(), limit, folder: FOLDER.clone(), held, declared };
-    let pieces: Vec<_> = bytes.chunks(usize::from(piece_bytes).max(1)).map(|piece| Ok::<_, Infallible>(Frame::data(piece.to_vec()))).collect();
-    let mut body = ReqBody::from_stream(futures::stream::iter(pieces));
+    let piece = |piece: &[u8]| Ok::<_, Box<dyn Error + Send + Sync>>(Frame::data(Bytes::copy_from_slice(piece)));
+    let pieces: Vec<_> = bytes.chunks(usize::from(piece_bytes).max(1)).map(piece).collect();
+    let inner = Box::pin(StreamBody::new(futures::stream::iter(pieces)));
+    let mut body = ReqBody::Boxed { inner, fuse_config: None };
     match RUNTIME.block_on(form.read(&mut body)) {
         Ok(upload) => {
             let sizes: u64 = upload.files.iter().map(|file| file.size_bytes).sum();
