@@ -39,6 +39,8 @@ fn claiming(ms: u32, rate_hz: u32, channels: u16, data: &[u8]) -> Vec<u8> {
 /// Each with its name; every endpoint that takes files must refuse it.
 fn refused() -> Vec<(String, Vec<u8>)> {
     let wav = tone_wav(24_000, 1, 3_000);
+    // Found by fuzzing: symphonia multiplies it by the bytes of a sample, in sixteen bits.
+    let crowd = [&wav[..22], &64_769_u16.to_le_bytes(), &wav[24..]].concat();
     let mut files = vec![
         ("nothing".to_owned(), Vec::new()),
         ("a text".into(), b"Dear Sir or Madam,\n".repeat(50)),
@@ -50,6 +52,7 @@ fn refused() -> Vec<(String, Vec<u8>)> {
         ("a wav of 0 Hz".into(), claiming(1_000, 0, 1, &wav[44..])),
         ("a wav without channels".into(), claiming(1_000, 8_000, 0, &wav[44..])),
         ("a wav of 8 channels".into(), claiming(100, 8_000, 8, &[0; 12_800])),
+        ("a wav of 64,769 channels".into(), crowd),
         ("a wav of 192 kHz".into(), claiming(100, 192_000, 1, &[0; 38_400])),
     ];
     for (name, magic) in [
